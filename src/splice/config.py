@@ -1,0 +1,125 @@
+"""Every default of splice, with its unit and the reason for its value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+PROTOCOL_VERSION: Final = 1
+"""The wire protocol; both ends of a channel must have the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one node; forked nodes and workers inherit them, but for the address.
+
+    Thread-safe: an immutable value.  Change it with `runtime.config(...)` before first use.
+    """
+
+    address: str = "127.0.0.1"
+    """Interface to listen on.  Loopback: a script must not open a port to its neighbours."""
+
+    port: int = 0
+    """Port to listen on; 0 lets the system choose, so that no two nodes can clash."""
+
+    advertise: str | None = None
+    """Host that other nodes are told to use, when it is not the one listened on (NAT)."""
+
+    key: bytes | None = field(default=None, repr=False)
+    """The cluster key, 32 bytes; None looks for it (see `splice.net.keys`)."""
+
+    connect_timeout: float = 30.0
+    """Seconds to wait for a node that is not up yet: long enough for a slow start of a
+    machine's daemon, short enough that a wrong address is noticed."""
+
+    loss_timeout: float = 10.0
+    """Seconds without a sign of life after which a node counts as lost: OTP takes 45 to 60,
+    users call that a hang; a cluster's garbage collection and swapping stay far below 10."""
+
+    beat_interval: float = 1.0
+    """Seconds between signs of life on a quiet channel: ten chances within `loss_timeout`."""
+
+    ack_delay: float = 0.02
+    """Seconds an acknowledgement waits for mail to ride on: below what a person notices,
+    above the time of an ordinary answer."""
+
+    resend_interval: float = 2.0
+    """Seconds without progress before unacknowledged frames are sent again on a living
+    connection.  TCP does not lose; only a full ROUTER queue or a fault does, so it is rare."""
+
+    reconnect_delay: float = 0.1
+    """Seconds before the first reconnect; it doubles up to `reconnect_delay_max`."""
+
+    reconnect_delay_max: float = 2.0
+    """Seconds; a healed partition is noticed within this time."""
+
+    handshake_timeout: float = 3.0
+    """Seconds a connection may take to prove that it is a member, as for ZeroMQ's own
+    HANDSHAKE_IVL: a stranger must not hold a descriptor for longer."""
+
+    backlog_bytes: int = 64 * 2**20
+    """Unsent and unacknowledged mail of one channel; over it senders wait."""
+
+    window_bytes: int = 256 * 2**20
+    """Mail from afar that a node takes in before its processes have handled it."""
+
+    frame_messages: int = 1000
+    """Messages in one frame: more gain nothing measurable and delay the others."""
+
+    frame_bytes: int = 256 * 1024
+    """Bytes after which a frame is closed, for the same reason."""
+
+    out_of_band_bytes: int = 64 * 1024
+    """Buffers from this size on travel as parts of their own, without a copy; below it a
+    part costs more than the copy."""
+
+    shutdown_timeout: float = 5.0
+    """Seconds that a child node gets to end by itself before its OS process is killed."""
+
+    isolate: bool = False
+    """Copy messages between processes of one node too, so that tests find shared state."""
+
+    allow_version_skew: bool = False
+    """Admit nodes of another Python minor version; code by value is then refused."""
+
+    handler_warning: float = 1.0
+    """Seconds a handler may hold the loop before the watchdog shows where it is."""
+
+    blocking_threads: int = 32
+    """Threads for ``@blocking`` handlers of one node: as many as the standard library's
+    executors take on most machines."""
+
+    def with_changes(self, **changes: object) -> Config:
+        """Return a copy with some settings changed.
+
+        Raises:
+            TypeError: there is no such setting; the text lists those there are.
+        """
+        names = self.__dataclass_fields__
+        unknown = sorted(set(changes) - set(names))
+        if unknown:
+            raise TypeError(
+                f"no setting named {', '.join(unknown)}; there are {', '.join(names)}"
+            )
+        values = {name: getattr(self, name) for name in names}
+        return Config(**{**values, **changes})  # type: ignore[arg-type]
+
+
+RUN_BUDGET: Final = 256
+"""Messages handled in one turn of the loop: measured, 64 to 512 cost nothing."""
+
+RUN_SECONDS: Final = 0.003
+"""Seconds of one turn of the loop, so that sockets and timers are served in between."""
+
+DIRECT_DEPTH: Final = 8
+"""Handlers that may stand on one stack by direct calls; each adds to the C stack that a
+park copies, and to the recursion depth."""
+
+DIRECT_CREDIT: Final = 64
+"""Direct calls between two looks at the run queue: other processes wait for no more."""
+
+IDLE_WORKERS: Final = 1000
+"""Greenlets kept for re-use, about 6 kB each; a surplus is freed."""
+
+MAILBOX_WARNING: Final = 100_000
+"""Messages in one mailbox after which a warning names the process."""
