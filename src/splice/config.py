@@ -76,6 +76,10 @@ class Config:
     shutdown_timeout: float = 5.0
     """Seconds that a child node gets to end by itself before its OS process is killed."""
 
+    deadlock_delay: float = 0.2
+    """Seconds a request of another node stays unanswered before it is asked whether processes
+    wait for each other in a ring: nearly all are answered by then, and cost nothing."""
+
     isolate: bool = False
     """Copy messages between processes of one node too, so that tests find shared state."""
 
@@ -83,7 +87,8 @@ class Config:
     """Admit nodes of another Python minor version; code by value is then refused."""
 
     handler_warning: float = 1.0
-    """Seconds a handler may hold the loop before the watchdog shows where it is."""
+    """Seconds a handler may hold the loop before the watchdog shows where it is; 0 for never.
+    What waits for a second is felt by a person, and by every process of the node."""
 
     blocking_threads: int = 32
     """Threads for ``@blocking`` handlers of one node: as many as the standard library's
@@ -102,7 +107,7 @@ class Config:
                 f"no setting named {', '.join(unknown)}; there are {', '.join(names)}"
             )
         values = {name: getattr(self, name) for name in names}
-        return Config(**{**values, **changes})  # type: ignore[arg-type]
+        return Config(**{**values, **changes})
 
 
 RUN_BUDGET: Final = 256
@@ -123,3 +128,15 @@ IDLE_WORKERS: Final = 1000
 
 MAILBOX_WARNING: Final = 100_000
 """Messages in one mailbox after which a warning names the process."""
+
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""Collections on forked nodes, workers and under `splice.run`: with the default thresholds a
+million spawns take 3.6 times as long, for nothing that they could free."""
+
+MANY_PROCESSES: Final = 100_000
+"""Processes of a node from which on `GC_THRESHOLDS` hold on a background node too: looking at all
+of them after every 700 new objects would take more time than making them."""
+
+SPAWN_PORTION: Final = 10_000
+"""Processes that `spawn_many` makes before it waits for their constructors: enough to lose
+nothing, and what waits in mailboxes meanwhile stays small."""

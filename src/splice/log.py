@@ -1,7 +1,9 @@
 """The names of splice's loggers; the library never configures logging.
 
 ``splice.actor``, ``splice.net``, ``splice.node``, ``splice.cluster``: debug for a message,
-info for an event of life, warning for what was recovered from, error for what was lost.
+info for an event of life, warning for what was recovered from, error for what was lost.  There is
+no NullHandler: where a program configures no logging, Python's last resort shows warnings and
+errors on standard error, for nothing that was lost may vanish.
 """
 
 from __future__ import annotations
@@ -15,6 +17,3 @@ ROOT: Final = "splice"
 def logger(folder: str) -> logging.Logger:
     """Return the logger of one folder of splice, for example ``logger("net")``."""
     return logging.getLogger(f"{ROOT}.{folder}")
-
-
-logging.getLogger(ROOT).addHandler(logging.NullHandler())

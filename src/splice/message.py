@@ -3,13 +3,20 @@
 A batch is a list of plain tuples, so that it is pickled and read in one go and shares nothing
 with the sender (`net.codec` puts only immutable scalars or finished payloads into it)::
 
-    (REQUEST,  id, resource, handler, args, kwargs, source)  id 0: a tell, nobody is answered
-    (RESPONSE, id, succeeded, value)                         value or error as a payload
-    (SIGNAL,   name, resource, source, value)                link, exit, down, stop, kill, …
-    (REFUSED,  id, name, text, reason)                       the receiver could not take a request
+    (REQUEST,  id, resource, handler, args, kwargs)    to be answered
+    (TELL,     id, resource, handler, args, kwargs)    nobody waits for an answer
+    (RESPONSE, id, succeeded, value)                   the answer, or the error
+    (REFUSED,  id, error)                              the receiver could not take it
+    (SIGNAL,   name, resource, source, value)          see `node.signals`
+    (CANCEL,   id, resource, asked)                    give up the request with the id `asked`
+    (SIGNAL,   "probe", id, turn, hops)                what does the debtor of our request wait for?
+    (SIGNAL,   "ring", id, turn, hops)                 a ring was found: does it still stand?
 
-``args``, ``kwargs`` and ``value`` are payloads of `net.codec`; ``resource`` is a name or an
-id, ``source`` the resource of the sending process or None.
+``id`` counts the requests, tells and cancels of one node; a cancel is answered too, with whether
+it came in time.  ``args``, ``kwargs``, ``value`` and ``error`` are payloads of `net.codec`;
+``resource`` is a name or an id.  A signal goes to
+the process ``resource``; its ``source`` is the process that sends it, or the number of a monitor.
+``hops`` are plain (`node.hops`).
 """
 
 from __future__ import annotations
@@ -20,6 +27,8 @@ REQUEST: Final = 0
 RESPONSE: Final = 1
 SIGNAL: Final = 2
 REFUSED: Final = 3
+TELL: Final = 4
+CANCEL: Final = 5
 
 Entry = tuple[Any, ...]
 """One message as it stands in a batch."""
