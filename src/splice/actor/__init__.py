@@ -1,0 +1,1 @@
+"""Processes on one node: promises, mailboxes, the scheduler; knows no socket."""

@@ -1,0 +1,85 @@
+"""Threads: the pool on which ``@blocking`` handlers run.
+
+A thread that waits for a promise gives up its place for that time, so handlers that wait for each
+other can never use up the pool.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from splice.actor.context import set_slot
+
+
+class Threads:
+    """At most `limit` pieces of work at once, each on a thread that is kept for the next.
+
+    Thread-safe.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._running = 0
+        self._idle = 0
+        self._is_closed = False
+        self._work: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._changed = threading.Condition()
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run ``function(*args)`` when a place is free; it must not raise."""
+        with self._changed:
+            self._work.append((function, args))
+            self._serve_one_more()
+
+    def close(self) -> None:
+        """Let idle threads end; work at hand is not waited for, the rest is not begun."""
+        with self._changed:
+            self._is_closed = True
+            self._work.clear()
+            self._changed.notify_all()
+
+    def release(self) -> None:
+        """Give up the current thread's place; see `splice.actor.context.Slot`."""
+        with self._changed:
+            self._running -= 1
+            self._serve_one_more()
+
+    def take(self) -> None:
+        """Take a place again; the limit may be passed for a moment, nobody waits here."""
+        with self._changed:
+            self._running += 1
+
+    def _serve_one_more(self) -> None:
+        if len(self._work) <= self._idle:
+            self._changed.notify()
+            return
+        if self._running + self._idle >= self._limit:
+            return  # the next thread that gets free takes it
+        self._idle += 1
+        # a daemon: a handler that never returns must not keep the OS process alive
+        threading.Thread(
+            target=self._serve, name="splice-blocking", daemon=True
+        ).start()
+
+    def _serve(self) -> None:
+        set_slot(self)
+        while (work := self._next()) is not None:
+            function, args = work
+            function(*args)
+            del work, function, args
+            with self._changed:
+                self._running -= 1
+                self._idle += 1
+
+    def _next(self) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
+        with self._changed:
+            while not (self._work and self._running < self._limit):
+                if self._is_closed:
+                    return None
+                self._changed.wait()
+            self._idle -= 1
+            self._running += 1
+            return self._work.popleft()

@@ -1,0 +1,119 @@
+"""ChildSpec: how to make a child of a supervisor, and what a supervisor tells of it."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from splice.actor.process import Process
+from splice.actor.proxy import Proxy
+from splice.actor.restart import KINDS, Kind
+
+SHUTDOWN_SECONDS: Final = 5.0
+"""Seconds a child has to end before it is killed: OTP's default, and that of `runtime.stop`."""
+
+Shutdown = float | Literal["kill"] | None
+"""Seconds to end before it is killed; ``"kill"`` at once; None waits for ever."""
+
+
+# ---- what users hand in and get
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """How to make a child, and how to go on with it; made by `child`."""
+
+    cls: type
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    id: Any = None
+    restart: Kind = "permanent"
+    shutdown: Shutdown = SHUTDOWN_SECONDS
+    type: Literal["worker", "supervisor"] = "worker"
+    name: str | None = None
+
+
+def child(
+    cls: type,
+    *args: Any,
+    id: Any = None,  # noqa: A002 - OTP's word
+    restart: Kind = "permanent",
+    shutdown: Shutdown | Literal["default"] = "default",
+    type: Literal["worker", "supervisor"] | None = None,  # noqa: A002 - OTP's word
+    sp_id: str | None = None,
+    **kwargs: Any,
+) -> ChildSpec:
+    """Say how to make a child of a supervisor, and how to go on with it.
+
+    Args:
+        cls: a process class.
+        args, kwargs: for its constructor, at each start.
+        id: what the supervisor calls it; `sp_id` or the name of the class when None.
+        restart: ``"permanent"`` always restarts, ``"transient"`` unless it ended with
+            ``"normal"`` or ``"shutdown"``, ``"temporary"`` never.
+        shutdown: seconds to end before it is killed, ``"kill"``, or None to wait for ever;
+            5 unless given, and for a supervisor None.
+        type: ``"worker"`` or ``"supervisor"``; by its class when None.
+        sp_id: the name of the process.
+
+    Raises:
+        TypeError: `cls` is no process class.
+        ValueError: `restart` or `shutdown` is not one of those.
+    """
+    if not (inspect.isclass(cls) and issubclass(cls, Process)):
+        raise TypeError(f"child wants a process class, not {cls!r}")
+    if restart not in KINDS:
+        raise ValueError(f"no restart {restart!r}; there are {', '.join(KINDS)}")
+    is_supervisor = getattr(cls, "sp_is_supervisor", False)
+    if shutdown == "default":
+        shutdown = None if is_supervisor else SHUTDOWN_SECONDS
+    if isinstance(shutdown, str) and shutdown != "kill":
+        raise ValueError(
+            f"shutdown is seconds, 'kill' or None for no limit, not {shutdown!r}"
+        )
+    if isinstance(shutdown, (int, float)) and not shutdown >= 0:
+        raise ValueError(f"shutdown is a number of seconds, not {shutdown!r}")
+    return ChildSpec(
+        cls,
+        args,
+        kwargs,
+        id=sp_id or cls.__name__ if id is None else id,
+        restart=restart,
+        shutdown=shutdown,
+        type=type or ("supervisor" if is_supervisor else "worker"),
+        name=sp_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ChildInfo:
+    """A child, as `Supervisor.which_children` tells it.
+
+    Attributes:
+        id: what the supervisor calls it; None in ``simple_one_for_one``.
+        proxy: its proxy; it stays good over restarts.
+        restart: when it is restarted.
+        state: ``"running"``, ``"restarting"`` or ``"stopped"``.
+    """
+
+    id: Any
+    proxy: Proxy
+    restart: Kind
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildCounts:
+    """How many children there are, as `Supervisor.count_children` tells it.
+
+    Attributes:
+        specs: those it knows; 1 in ``simple_one_for_one``.
+        active: those that run.
+        supervisors, workers: by their type, running or not.
+    """
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int

@@ -1,0 +1,204 @@
+"""Combine: many promises as one: `gather` for all of them, `as_completed` for each as it comes.
+
+Both work with promises of several nodes, in a handler, in a thread and on any asyncio loop, for
+all they hand out is promises again.
+"""
+
+from __future__ import annotations
+
+import builtins
+from _thread import get_ident
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from splice.actor.context import current_cell
+from splice.actor.promise import ERROR, PENDING, Promise
+from splice.errors import TimeoutError
+
+if TYPE_CHECKING:
+    from splice.actor.scheduler import Scheduler
+
+
+def gather(promises: Iterable[Promise]) -> Promise:
+    """Return a promise of the list of all answers, in order.
+
+    All are waited for even if one fails; then the first failure in order is the outcome, as with
+    `syncmany`.
+
+    Args:
+        promises: any iterable; it is read once.  None at all give an empty list.
+    """
+    parts = list(promises)
+    all_of_them = Promise(_home(parts))
+    if parts:
+        gathering = _Gathering(all_of_them, len(parts))
+        all_of_them.value = [part for part in parts if part.can_close_ring]
+        for index, part in enumerate(parts):
+            part.add_waiter_threadsafe(_Part(gathering, index))
+    else:
+        all_of_them.resolve([])
+    return all_of_them
+
+
+class as_completed:  # noqa: N801 - used as a function, as those of asyncio and concurrent
+    """Iterate over `promises` in the order in which they are settled.
+
+    Usable in ``for`` and in ``async for``; each promise comes once, settled::
+
+        for promise in as_completed(promises, timeout=10):
+            print(promise.get())
+
+    Args:
+        promises: any iterable; it is read once.
+        timeout: seconds for all of them together, from now; None waits for ever.
+
+    Raises:
+        TimeoutError: while iterating: not all were settled in time; the text says how many.
+    """
+
+    def __init__(
+        self, promises: Iterable[Promise], timeout: float | None = None
+    ) -> None:
+        parts = list(promises)
+        self._home = _home(parts)
+        self._count = len(parts)
+        self._left = len(parts)
+        self._timeout = timeout
+        self._until = None if timeout is None or not parts else self._now() + timeout
+        self._settled: deque[Promise] = deque()
+        self._news = Promise(self._home)
+        for part in parts:
+            part.add_waiter_threadsafe(self)
+
+    def settled(self, promise: Promise) -> None:
+        """Take note of a settled promise; see `splice.actor.waiters.Waiter`."""
+        if get_ident() != self._home.thread:
+            self._home.post(self.settled, promise)
+            return
+        self._settled.append(promise)
+        # the new one first: whoever is told of this one shall find the next in its place
+        news, self._news = self._news, Promise(self._home)
+        news.resolve(None)
+
+    def __iter__(self) -> Iterator[Promise]:
+        return self
+
+    def __next__(self) -> Promise:
+        while self._left:
+            news = self._news  # before the look at the queue, so that nothing is missed
+            if self._settled:
+                return self._take()
+            try:
+                news.get(self._remaining())
+            except TimeoutError:
+                raise self._too_late() from None
+        raise StopIteration
+
+    def __aiter__(self) -> AsyncIterator[Promise]:
+        return self
+
+    async def __anext__(self) -> Promise:
+        while self._left:
+            news = self._news
+            if self._settled:
+                return self._take()
+            await self._wait_async(news)
+        raise StopAsyncIteration
+
+    async def _wait_async(self, news: Promise) -> None:
+        import asyncio  # loaded already, where this is awaited
+
+        try:
+            async with asyncio.timeout(self._remaining()):
+                await news
+        except builtins.TimeoutError:
+            raise self._too_late() from None
+
+    def _take(self) -> Promise:
+        self._left -= 1
+        return self._settled.popleft()
+
+    def _now(self) -> float:
+        return self._home.loop.time()
+
+    def _remaining(self) -> float | None:
+        return None if self._until is None else max(0.0, self._until - self._now())
+
+    def _too_late(self) -> TimeoutError:
+        return TimeoutError(
+            f"{self._left} of {self._count} promises were not settled within "
+            f"{self._timeout} s"
+        )
+
+
+class _Gathering:
+    """Settles one promise when all its parts are settled; on the thread of its node."""
+
+    __slots__ = ("_answers", "_failures", "_left", "_promise")
+
+    def __init__(self, promise: Promise, count: int) -> None:
+        self._promise = promise
+        self._answers: list[Any] = [None] * count
+        self._failures: dict[int, BaseException] = {}
+        self._left = count
+
+    def take(self, index: int, part: Promise) -> None:
+        home = self._promise.scheduler
+        if get_ident() != home.thread:
+            home.post(self.take, index, part)
+            return
+        self._left -= 1
+        if part.state == ERROR:
+            self._failures[index] = part.error()
+        else:
+            self._answers[index] = part.value
+        if self._left == 0 and self._promise.state == PENDING:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._failures:
+            self._promise.reject(self._failures[min(self._failures)])
+        else:
+            self._promise.resolve(self._answers)
+
+
+class _Part:
+    """One of the gathered promises."""
+
+    __slots__ = ("_gathering", "_index")
+
+    def __init__(self, gathering: _Gathering, index: int) -> None:
+        self._gathering = gathering
+        self._index = index
+
+    def settled(self, promise: Promise) -> None:
+        self._gathering.take(self._index, promise)
+
+
+class _Anywhere:
+    """Stands for a scheduler where a promise is settled from the start: all is done on the spot."""
+
+    is_near: ClassVar[bool] = False
+    is_closed: ClassVar[bool] = False
+    loop: ClassVar[Any] = None
+
+    @property
+    def scheduler(self) -> _Anywhere:
+        return self
+
+    @property
+    def thread(self) -> int:
+        return get_ident()
+
+
+_ANYWHERE: Final[Any] = _Anywhere()
+
+
+def _home(parts: list[Promise]) -> Scheduler:
+    """Return the scheduler on whose thread the parts are brought together."""
+    cell = current_cell()
+    if cell is not None:
+        return cell.scheduler
+    home: Scheduler = parts[0].scheduler if parts else _ANYWHERE
+    return home

@@ -1,0 +1,242 @@
+"""Coroutine: a generator as a process.
+
+::
+
+    coro = runtime.spawn(count, 10)     def count(start):
+    for x in coro: ...                      while True:
+    sync(coro.send(5))                          got = yield start
+
+Each of ``next``, ``send``, ``throw`` and ``close`` is a message; its answer is what the generator
+yields.  The end comes as `CoroutineEnded`, as StopIteration in a ``for``.  `CoroutineProxy.stream`
+asks ahead, so that a far generator need not wait for each answer to arrive.
+
+A coroutine knows which nodes draw values out of it, and ends when the last of them is lost, so that
+its ``finally`` blocks run and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from typing import Any, ClassVar
+
+from splice.actor.context import current_message
+from splice.actor.process import Process
+from splice.actor.promise import Promise
+from splice.actor.proxy import Proxy
+from splice.errors import CoroutineEnded
+
+
+class CoroutineProxy(Proxy):
+    """The proxy of a coroutine: it can be iterated, in step with each iteration."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self.next().get()  # type: ignore[attr-defined]
+        except CoroutineEnded as end:
+            raise StopIteration(end.value) from None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.next()  # type: ignore[attr-defined]
+        except CoroutineEnded:
+            raise StopAsyncIteration from None
+
+    def stream(self, prefetch: int = 32) -> Stream:
+        """Iterate with up to `prefetch` values asked for ahead; ``for`` and ``async for``.
+
+        Raises:
+            ValueError: `prefetch` is less than 1.
+        """
+        if prefetch < 1:
+            raise ValueError(
+                f"a stream asks for at least 1 value ahead, not {prefetch}"
+            )
+        return Stream(self, prefetch)
+
+
+class Stream:
+    """Iterates over a coroutine and asks ahead; see `CoroutineProxy.stream`.
+
+    Whoever stops in the middle throws it away or calls `close`: what was asked for ahead is
+    cancelled then, and what was produced already is lost.
+    """
+
+    def __init__(self, proxy: CoroutineProxy, prefetch: int) -> None:
+        self._proxy = proxy
+        self._ahead: deque[Promise] = deque()
+        self._prefetch = prefetch
+
+    def close(self) -> None:
+        """Give up what was asked for ahead; the coroutine itself goes on."""
+        for promise in self._ahead:
+            if not promise.done():
+                promise.cancel_nowait()
+        self._end()
+
+    def __del__(self) -> None:
+        if self._ahead:
+            self.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._ask().get()
+        except CoroutineEnded as end:
+            self._end()
+            raise StopIteration(end.value) from None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._ask()
+        except CoroutineEnded:
+            self._end()
+            raise StopAsyncIteration from None
+
+    def _ask(self) -> Promise:
+        """Ask for so many that `prefetch` are under way, and return the first of them."""
+        while len(self._ahead) < self._prefetch:
+            self._ahead.append(self._proxy.next())  # type: ignore[attr-defined]
+        return self._ahead.popleft()
+
+    def _end(self) -> None:
+        # those asked for beyond the end fail as well: that is no news
+        for promise in self._ahead:
+            promise.add_done_callback(_ignore)
+        self._ahead.clear()
+        self._prefetch = 1
+
+
+def _ignore(promise: Promise) -> None:
+    """Look at a promise that nobody waits for any more."""
+
+
+class Drawn(Process):
+    """What plain and asynchronous coroutines share.
+
+    Attributes:
+        sp_drawers: the nodes that have asked it for values; None stands for its own.
+    """
+
+    sp_proxy_base: ClassVar[type[Proxy]] = CoroutineProxy
+
+    def __init__(self) -> None:
+        self.sp_drawers: set[Any] = set()
+
+    def _note_drawer(self) -> None:
+        message = current_message()
+        note = getattr(message and message.waiter, "note_drawer", None)
+        if note is not None:  # the question came from another node
+            note(self)
+        else:
+            self.sp_drawers.add(None)
+
+
+class Coroutine(Drawn):
+    """A process around one generator; made by spawning a generator function."""
+
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        super().__init__()
+        self._generator: Generator[Any, Any, Any] = function(*args, **kwargs)
+        self._has_started = False
+        self._ended: CoroutineEnded | None = None
+
+    def next(self) -> Any:
+        """Run to the next ``yield`` and answer what it yields."""
+        return self._step(self._generator.__next__)
+
+    def send(self, value: Any) -> Any:
+        """Give `value` to the ``yield`` it stands at, and run to the next.
+
+        A generator that has not started is started first: the value goes to its first ``yield``.
+        """
+        if not self._has_started:
+            self._step(self._generator.__next__)
+        return self._step(self._generator.send, value)
+
+    def throw(self, error: BaseException) -> Any:
+        """Raise `error` at the ``yield`` it stands at, and run to the next."""
+        return self._step(self._generator.throw, error)
+
+    def close(self) -> None:
+        """End the generator; its ``finally`` blocks run."""
+        self._generator.close()
+        self._ended = self._ended or CoroutineEnded()
+
+    def sp_terminate(self, reason: Any) -> None:
+        """Run the generator's ``finally`` blocks when the process is stopped."""
+        self._generator.close()
+
+    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        self._note_drawer()
+        if self._ended is not None:
+            raise CoroutineEnded(self._ended.value)
+        self._has_started = True
+        try:
+            return step(*args)
+        except StopIteration as end:
+            self._ended = CoroutineEnded(end.value)
+            raise self._ended from None
+
+
+_closing: set[Any] = set()
+"""The tasks that run ``finally`` blocks of asynchronous generators."""
+
+
+async def _close(generator: AsyncGenerator[Any, Any]) -> None:
+    await generator.aclose()
+
+
+class AsyncCoroutine(Drawn):
+    """A process around one asynchronous generator."""
+
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        super().__init__()
+        self._generator: AsyncGenerator[Any, Any] = function(*args, **kwargs)
+        self._has_started = False
+
+    async def next(self) -> Any:
+        """Run to the next ``yield`` and answer what it yields."""
+        return await self._step(self._generator.__anext__)
+
+    async def send(self, value: Any) -> Any:
+        """Give `value` to the ``yield`` it stands at, and run to the next."""
+        if not self._has_started:
+            await self._step(self._generator.__anext__)
+        return await self._step(self._generator.asend, value)
+
+    async def throw(self, error: BaseException) -> Any:
+        """Raise `error` at the ``yield`` it stands at, and run to the next."""
+        return await self._step(self._generator.athrow, error)
+
+    async def close(self) -> None:
+        """End the generator; its ``finally`` blocks run."""
+        await self._generator.aclose()
+
+    def sp_terminate(self, reason: Any) -> None:
+        """Have the generator's ``finally`` blocks run, on the loop: they may await."""
+        # the loop itself keeps no hold of its tasks
+        task = self._sp_cell.scheduler.loop.create_task(_close(self._generator))
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+    async def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        self._note_drawer()
+        self._has_started = True
+        try:
+            return await step(*args)
+        except StopAsyncIteration:
+            raise CoroutineEnded from None

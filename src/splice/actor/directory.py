@@ -1,0 +1,82 @@
+"""Directory: the processes of a node by name and id."""
+
+from __future__ import annotations
+
+from sys import getsizeof
+from typing import TYPE_CHECKING, Final
+
+from splice.errors import NameTaken
+from splice.uri import Resource, check_resource
+
+if TYPE_CHECKING:
+    from splice.actor.cell import Cell
+
+PAST_NAMES: Final = 1000
+"""Names of ended processes that are remembered, so that "has ended" can be told from "never
+was"; old ones are forgotten, for names can be made without end."""
+
+SHRINK_MASK: Final = 2**16 - 1
+"""It is looked at once in so many removals whether the directory has become too large."""
+
+SPARSE_BYTES: Final = 400
+"""Bytes for each process from which on it is: a dictionary in use takes 40 to 100."""
+
+
+class Directory:
+    """Who lives on a node.  Node's thread only."""
+
+    def __init__(self) -> None:
+        self._cells: dict[Resource, Cell] = {}
+        self._next = 1
+        self._past: dict[str, None] = {}
+        self._removals = 0
+
+    def new_id(self) -> int:
+        """Return an id that no process of this node ever had."""
+        ident = self._next
+        self._next += 1
+        return ident
+
+    def check_name(self, name: str) -> None:
+        """Raise NameTaken if `name` is in use, ValueError if it is malformed."""
+        check_resource(name)
+        if name in self._cells:
+            raise NameTaken(f"there is a process named {name!r} on this node already")
+
+    def add(self, cell: Cell) -> None:
+        """Enter `cell` under its ident."""
+        self._cells[cell.ident] = cell
+
+    def remove(self, ident: Resource) -> None:
+        """Strike out `ident`; the name is free again."""
+        self._cells.pop(ident, None)
+        self._removals += 1
+        if not self._removals & SHRINK_MASK:
+            self._shrink()
+        if isinstance(ident, str):
+            self._past.pop(ident, None)
+            self._past[ident] = None
+            if len(self._past) > PAST_NAMES:
+                del self._past[next(iter(self._past))]
+
+    def _shrink(self) -> None:
+        # a dictionary never gets smaller by itself: a million that were would cost 40 MB
+        if getsizeof(self._cells) > SPARSE_BYTES * (len(self._cells) + 1000):
+            self._cells = dict(self._cells)
+
+    def get(self, ident: Resource) -> Cell | None:
+        """Return the process of that name or id, or None."""
+        return self._cells.get(ident)
+
+    def was_used(self, ident: Resource) -> bool:
+        """Tell whether a process bore that id, or that name not too long ago."""
+        if isinstance(ident, str):
+            return ident in self._past
+        return 0 < ident < self._next
+
+    def cells(self) -> list[Cell]:
+        """Return all processes, in the order they were made."""
+        return list(self._cells.values())
+
+    def __len__(self) -> int:
+        return len(self._cells)

@@ -1,0 +1,229 @@
+"""Endings: how handlers end and how processes end; the scheduler and the handlers call it.
+
+::
+
+    handler ─► returned ─► Promise.settle
+            ─► raised ───► failed ─► an exception answers the caller, and ends the process
+                                     if that is linked or supervised: finish
+                                  ─► Exit, SystemExit … : finish ─► clean-up hook ─► end
+    kill ─────────────────────────────────────────────────────────────────────────► end
+                                                                                 │
+                                         links, monitors, supervisor ◄───────────┘
+
+A process whose supervisor will restart it keeps its mail and its name; `revive` begins its next
+life in the same cell, so all proxies of it stay good.
+
+Node's thread only.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from greenlet import GreenletExit
+
+from splice.actor.context import Ended, Worker, context_of
+from splice.actor.promise import PENDING, TAKEN_OUT, Promise, Tell
+from splice.errors import CoroutineEnded, Exit, ProcessKilled, ProcessStopped
+from splice.log import logger
+
+if TYPE_CHECKING:
+    from splice.actor.cell import Cell
+
+_log = logger("actor")
+
+_HERE = __name__.rpartition(".")[0]
+
+
+def failed(cell: Cell, message: Promise, error: BaseException) -> None:
+    """Settle `message` with what its handler raised, and end the process if need be."""
+    if isinstance(error, GreenletExit) and cell.scheduler.is_closed:
+        raise error
+    if message.target is not cell:  # a handler of an earlier life is unwound
+        _reject_at_hand(message, "killed")
+    elif isinstance(error, Exit):
+        finish(cell, error.reason)
+        if message.state == PENDING:
+            message.settle(error.answer)
+    elif isinstance(error, Exception):
+        error.__traceback__ = _users_part(error.__traceback__)
+        extra = cell.extra
+        # the end of a generator is an answer
+        if extra is not None and extra.fails and not isinstance(error, CoroutineEnded):
+            finish(cell, error)
+        report(message, error)
+    elif isinstance(error, ProcessKilled):
+        end(cell, "killed")
+        _reject_at_hand(message, "killed")
+    else:
+        # SystemExit, KeyboardInterrupt and their like end the process, never the node
+        error.with_traceback(_users_part(error.__traceback__))
+        finish(cell, error)
+        _reject_at_hand(message, error)
+
+
+def finished(
+    cell: Cell, message: Promise, value: Any, error: BaseException | None
+) -> None:
+    """Take back a process whose handler went on elsewhere."""
+    if cell.has_ended or message.target is not cell:
+        return
+    if error is not None:
+        failed(cell, message, error)
+    elif message.state == PENDING:
+        message.settle(value)
+    message.args, message.kwargs = (), None
+    if not cell.has_ended:
+        cell.scheduler.stand_down(cell)
+
+
+def finish(cell: Cell, reason: Any) -> None:
+    """End a process in order: its clean-up hook runs first."""
+    hook = getattr(cell.object, "sp_terminate", None)
+    if hook is not None:
+        try:
+            context_of(cell).run(hook, reason)
+        except BaseException:
+            # whatever it is, the process ends
+            _log.exception("sp_terminate of %s failed", cell)
+    end(cell, reason)
+
+
+def end(cell: Cell, reason: Any) -> None:
+    """End a process: its mail fails, its name is free, its object is let go.
+
+    The mail of one that its supervisor will restart waits for that.
+    """
+    if cell.has_ended:
+        return
+    owner, cell.object = cell.object, None
+    kind = "process" if owner is None else type(owner).__name__
+    extra = cell.extra
+    ended = Ended(kind, reason)
+    if extra is not None and extra.keeper is not None:  # it may have another life
+        ended.runner = cell.runner
+        ended.kept = [] if extra.keeps_mail(reason) else None
+    cell.runner = ended
+    message, cell.head, cell.tail = cell.head, None, None
+    if ended.kept is None:
+        cell.scheduler.directory.remove(cell.ident)
+    while message is not None:
+        following = message.next
+        _leave(cell, message, ended.kept)
+        message = following
+    if extra is not None:
+        extra.ended(cell, reason)
+    on_end = cell.scheduler.on_end
+    if on_end is not None:
+        on_end(cell, reason)
+    del owner  # only now may it be gone: its finalizer is the user's
+
+
+def _leave(cell: Cell, message: Promise, kept: list[Promise] | None) -> None:
+    """Fail a message that its process has not handled, or keep it for the next life."""
+    handler = message.handler
+    if handler is None:  # cancelled
+        message.next = TAKEN_OUT
+    elif kept is not None and handler.is_mail:
+        message.next = None
+        kept.append(message)
+    else:
+        message.next = TAKEN_OUT
+        if message.state == PENDING:
+            handler.left_over(cell, message)
+
+
+def release(cell: Cell) -> None:
+    """Give up a process whose mail waits: it will not be restarted after all."""
+    ended = cell.runner
+    if type(ended) is Ended and ended.kept is not None:
+        kept, ended.kept = ended.kept, None
+        cell.scheduler.directory.remove(cell.ident)
+        for message in kept:
+            _leave(cell, message, None)
+
+
+def revive(cell: Cell, first: Promise) -> None:
+    """Begin another life of a process that has ended and `is_unwound`.
+
+    Args:
+        first: its first message, which constructs it; the mail that has waited follows.
+    """
+    ended = cell.runner
+    assert type(ended) is Ended, "a process has one life at a time"
+    if ended.kept is None:
+        cell.scheduler.directory.add(cell)
+    at_hand = getattr(ended.runner, "message", None)
+    if at_hand is not None:  # a thread or a task that is not over yet
+        at_hand.target = cell.ghost()
+    cell.runner = None
+    cell.put(first)
+    for message in ended.kept or ():
+        if message.handler is not None:
+            cell.put(message)
+
+
+def is_unwound(cell: Cell) -> bool:
+    """Whether no handler of a process that has ended stands on the stack of a worker any more."""
+    runner = getattr(cell.runner, "runner", None)
+    return type(runner) is not Worker or all(
+        message.target is not cell for message in runner.stack
+    )
+
+
+def kill(cell: Cell, reason: Any = "killed") -> None:
+    """End a process at once, without its clean-up hook; its stack is unwound later."""
+    runner = cell.runner
+    scheduler = cell.scheduler
+    scheduler.kills += 1
+    end(cell, reason)
+    if type(runner) is Worker:
+        for message in runner.stack:
+            if message.target is cell:
+                _reject_at_hand(message, reason)
+        if runner.stack and runner.stack[-1].target is cell:
+            scheduler.inject(runner, ProcessKilled(f"{cell} was killed"))
+    elif hasattr(runner, "is_here"):
+        _reject_at_hand(runner.message, reason)
+        runner.cancel()
+
+
+def abandon(cell: Cell) -> None:
+    """End a process whose node's loop is gone; nothing of it can be unwound any more."""
+    runner = cell.runner
+    end(cell, "shutdown")
+    at_hand = (
+        runner.stack if type(runner) is Worker else [getattr(runner, "message", None)]
+    )
+    for message in at_hand:
+        if message is not None:
+            _reject_at_hand(message, "shutdown")
+
+
+def report(message: Promise, error: Exception) -> None:
+    """Answer `message` with an error; for a tell it is logged."""
+    if message.state == PENDING:
+        message.reject(error)
+    elif type(message) is Tell:
+        _log.error("%s failed, and nobody asked", message.describe(), exc_info=error)
+
+
+def _reject_at_hand(message: Promise, reason: Any) -> None:
+    if message.state == PENDING:
+        message.reject(
+            ProcessStopped(
+                f"{message.describe()} did not finish: the process ended ({reason!r})",
+                reason=reason,
+                verdict="unknown",
+            )
+        )
+
+
+def _users_part(trace: TracebackType | None) -> TracebackType | None:
+    # our own frames would keep themselves alive through the error that they hold
+    while trace is not None and trace.tb_next is not None:
+        if not str(trace.tb_frame.f_globals.get("__name__")).startswith(_HERE):
+            break
+        trace = trace.tb_next
+    return trace

@@ -1,0 +1,329 @@
+"""The handler table of a class: its public methods by name, and how each is run.
+
+A plain handler has its function in ``call`` and the scheduler runs it in its loop.  Every other
+kind has None there and a `start` that takes over: an ``async def`` handler becomes a task of the
+node's loop, a ``@blocking`` one goes to a thread, construct and stop are the engine's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from _thread import get_ident
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+from splice.actor.context import context_of, frames_from
+from splice.actor.endings import finished, report
+from splice.actor.promise import Promise
+from splice.errors import Cancelled, NoSuchHandler
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from splice.actor.cell import Cell
+    from splice.actor.scheduler import Scheduler
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def blocking(function: F) -> F:
+    """Mark a handler that may block: it runs on a thread, still one message at a time.
+
+    Raises:
+        TypeError: `function` is an ``async def``: that runs on the loop, and never blocks it.
+    """
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(
+            f"{function.__qualname__} is async def and cannot be @blocking; make it one of both"
+        )
+    function.__splice_blocking__ = True  # type: ignore[attr-defined]
+    return function
+
+
+class Handler:
+    """One handler of a process class, plain unless a subclass says otherwise."""
+
+    __slots__ = ("call", "function", "name")
+
+    is_mail: ClassVar[bool] = True
+    """Whether its messages are for whoever bears the name, and wait while a process restarts."""
+
+    def __init__(
+        self, name: str, function: Callable[..., Any] | None, *, is_plain: bool
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.call = function if is_plain else None
+
+    def start(self, scheduler: Scheduler, cell: Cell, message: Promise) -> bool:
+        """Begin to handle `message`; True when it is done, False when it goes on elsewhere."""
+        raise AssertionError(f"{self.name} is run by the scheduler itself")
+
+    def left_over(self, cell: Cell, message: Promise) -> None:
+        """Settle a message that the process will never handle: it has ended."""
+        message.reject(cell.stopped_error(message))
+
+    def withdrawn(self, cell: Cell) -> None:
+        """Take note that a message in the mailbox of `cell` was cancelled."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+class AsyncHandler(Handler):
+    """An ``async def`` method: a task on the node's loop."""
+
+    __slots__ = ()
+
+    def start(self, scheduler: Scheduler, cell: Cell, message: Promise) -> bool:
+        """Begin to handle `message` as a task of the loop."""
+        assert self.function is not None
+        work = _shielded(self.function, cell.object, message.args, message.kwargs or {})
+        task = scheduler.loop.create_task(work, context=context_of(cell))
+        cell.runner = RunningTask(message, task)
+        task.add_done_callback(lambda done: _task_done(cell, message, done))
+        return False
+
+
+class _Fatal:
+    """SystemExit or KeyboardInterrupt of an async handler; raised, it would end the loop."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+async def _shielded(
+    function: Callable[..., Any],
+    owner: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    try:
+        return await function(owner, *args, **kwargs)
+    except (SystemExit, KeyboardInterrupt) as error:
+        return _Fatal(error)
+
+
+def _task_done(cell: Cell, message: Promise, task: asyncio.Task[Any]) -> None:
+    if task.cancelled():
+        # given up by who asked, or by itself: no failure of the process
+        report(message, Cancelled(f"{message.describe()} was cancelled"))
+        finished(cell, message, None, None)
+        return
+    raised = task.exception()
+    value: Any = None if raised else task.result()
+    if type(value) is _Fatal:
+        finished(cell, message, None, value.error)
+    else:
+        finished(cell, message, value, raised)
+
+
+class RunningTask:
+    """In ``Cell.runner``: an async handler at work; see `splice.actor.context.Elsewhere`."""
+
+    __slots__ = ("message", "since", "task", "wait_number", "waiter", "waiting")
+
+    def __init__(self, message: Promise, task: asyncio.Task[Any]) -> None:
+        self.message = message
+        self.waiting: Promise | None = None
+        self.waiter: Any = None
+        self.wait_number = 0
+        self.since: float = message.scheduler.deadline
+        self.task = task
+
+    def is_here(self) -> bool:
+        """Whether the running code is the handler's own task."""
+        import asyncio  # loaded with the first node
+
+        try:
+            return asyncio.current_task() is self.task
+        except RuntimeError:  # a thread without a loop, given the handler's context
+            return False
+
+    def cancel(self) -> bool:
+        """Cancel the task."""
+        return self.task.cancel()
+
+    def frames(self) -> list[FrameType]:
+        """Return where the coroutine awaits, innermost first."""
+        frames: list[FrameType] = []
+        awaited: Any = self.task.get_coro()
+        while (frame := getattr(awaited, "cr_frame", None)) is not None:
+            frames.insert(0, frame)
+            awaited = awaited.cr_await
+        return frames
+
+
+class BlockingHandler(Handler):
+    """A ``@blocking`` method: a thread of the node's pool."""
+
+    __slots__ = ()
+
+    def start(self, scheduler: Scheduler, cell: Cell, message: Promise) -> bool:
+        """Begin to handle `message` on a thread."""
+        assert self.function is not None
+        cell.runner = running = RunningThread(message)
+        scheduler.threads.submit(
+            self._work, self.function, cell.object, cell, message, running
+        )
+        return False
+
+    @staticmethod
+    def _work(
+        function: Callable[..., Any],
+        owner: Any,
+        cell: Cell,
+        message: Promise,
+        running: RunningThread,
+    ) -> None:
+        if cell.has_ended or message.target is not cell:
+            return  # killed while it waited for a thread
+        running.thread = get_ident()
+        error: BaseException | None = None
+        value: Any = None
+        try:
+            value = context_of(cell).run(
+                function, owner, *message.args, **(message.kwargs or {})
+            )
+        except BaseException as raised:
+            error = raised
+        running.thread = None
+        cell.scheduler.post(finished, cell, message, value, error)
+
+
+class RunningThread:
+    """In ``Cell.runner``: a blocking handler at work; a thread cannot be stopped."""
+
+    __slots__ = ("message", "since", "thread", "wait_number", "waiter", "waiting")
+
+    def __init__(self, message: Promise) -> None:
+        self.message = message
+        self.waiting: Promise | None = None
+        self.waiter: Any = None
+        self.wait_number = 0
+        self.since: float = message.scheduler.deadline
+        self.thread: int | None = None
+
+    def is_here(self) -> bool:
+        """Whether the running code is on the handler's own thread."""
+        return self.thread == get_ident()
+
+    def cancel(self) -> bool:
+        """Say that it cannot be done."""
+        return False
+
+    def frames(self) -> list[FrameType]:
+        """Return where the thread is, innermost first."""
+        thread = self.thread
+        here = None if thread is None else sys._current_frames().get(thread)
+        return list(frames_from(here))
+
+
+class NamedHandler(Handler):
+    """A handler known by its name only: it is looked up when the message is handled."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, None, is_plain=False)
+
+    def start(self, scheduler: Scheduler, cell: Cell, message: Promise) -> bool:
+        """Find the handler and have it handle `message`."""
+        try:
+            message.handler = find_handler(type(cell.object), self.name)
+        except NoSuchHandler as error:
+            report(message, error)  # a mistake of who asked
+            return True
+        return scheduler.handle(cell, message)
+
+
+class _Hook(Handler):
+    """A plain hook: what the engine tells a process, and only the one that lives now."""
+
+    __slots__ = ()
+    is_mail = False
+
+
+class _AsyncHook(AsyncHandler):
+    __slots__ = ()
+    is_mail = False
+
+
+class _BlockingHook(BlockingHandler):
+    __slots__ = ()
+    is_mail = False
+
+
+_HOOKS: Final[dict[type, type[Handler]]] = {
+    Handler: _Hook,
+    AsyncHandler: _AsyncHook,
+    BlockingHandler: _BlockingHook,
+}
+
+
+def hook(cls: type, name: str) -> Handler | None:
+    """Return the method `name` of `cls`, one with the prefix ``sp_``, as a handler, or None."""
+    function = inspect.getattr_static(cls, name, None)
+    if function is None or not _is_method(function):
+        return None
+    made = _make(name, function)
+    return _HOOKS[type(made)](name, function, is_plain=made.call is not None)
+
+
+def find_handler(cls: type, name: str) -> Handler:
+    """Return the handler `name` of `cls`.
+
+    Raises:
+        NoSuchHandler: there is none; the text lists those there are.
+    """
+    table = handlers_of(cls)
+    handler = table.get(name)
+    if handler is None:
+        known = ", ".join(sorted(table)) or "none"
+        raise NoSuchHandler(f"{cls.__name__} has no handler {name!r}; it has: {known}")
+    return handler
+
+
+def handlers_of(cls: type) -> dict[str, Handler]:
+    """Return the handlers of `cls` by name: all its public methods.
+
+    Public is what has no leading underscore and no ``sp_`` prefix; class methods, static
+    methods and properties are none.  The table is made once and kept on the class.
+    """
+    table: dict[str, Handler] | None = cls.__dict__.get("_sp_handlers")
+    if table is None:
+        table = _table(cls)
+        type.__setattr__(cls, "_sp_handlers", table)
+    return table
+
+
+def _table(cls: type) -> dict[str, Handler]:
+    table: dict[str, Handler] = {}
+    for name in dir(cls):
+        if name.startswith(("_", "sp_")):
+            continue
+        function = inspect.getattr_static(cls, name)
+        if _is_method(function):
+            table[name] = _make(name, function)
+    return table
+
+
+def _is_method(found: Any) -> bool:
+    # not only functions: what a decorator or a compiler has made of one is called alike
+    return (
+        callable(found)
+        and hasattr(type(found), "__get__")
+        and not isinstance(found, (type, classmethod, staticmethod))
+    )
+
+
+def _make(name: str, function: Callable[..., Any]) -> Handler:
+    if getattr(function, "__splice_blocking__", False):
+        return BlockingHandler(name, function, is_plain=False)
+    if inspect.iscoroutinefunction(function):
+        return AsyncHandler(name, function, is_plain=False)
+    return Handler(name, function, is_plain=True)

@@ -1,0 +1,450 @@
+"""Promise: an answer to come, settled exactly once; at the same time the message itself.
+
+One object serves as message, mailbox entry and reply slot, so that an ask costs one allocation::
+
+    proxy.add(1) ──► Promise(target, handler, args) ──► mailbox ──► handler runs
+         ▲                                                             │
+         └── get / await / then ◄── waiter ◄── settled with value or error
+
+All state of a promise belongs to the thread of its node.  Other threads read ``state`` (written
+last) and wait by asking that thread to register a waiter, so no lock guards it.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+from greenlet import getcurrent
+
+from splice.actor.context import (
+    Elsewhere,
+    Worker,
+    current_elsewhere,
+    is_on_loop,
+    slot_released,
+)
+from splice.actor.rings import check_ring
+from splice.actor.waiters import (
+    ERROR as ERROR,
+)
+from splice.actor.waiters import (
+    PENDING as PENDING,
+)
+from splice.actor.waiters import (
+    VALUE as VALUE,
+)
+from splice.actor.waiters import (
+    Callback,
+    Follow,
+    FutureWaiter,
+    LoopWaiter,
+    Then,
+    ThreadWaiter,
+    Unseen,
+    Waiter,
+    wake,
+)
+from splice.errors import Cancelled, CannotWait, DeadlockError, TimeoutError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from splice.actor.handlers import Handler
+    from splice.actor.scheduler import Scheduler
+
+
+class Target(Protocol):
+    """What a promise is owed by: a process near or far, or the node itself."""
+
+    scheduler: Scheduler
+
+
+class _TakenOut:
+    """Stands in ``next`` of a message that has left its mailbox."""
+
+
+TAKEN_OUT: Final[Any] = _TakenOut()
+
+
+class Promise:
+    """The answer to a message: a value or an error, settled exactly once.
+
+    Usable from any thread and from any asyncio loop.  A promise can be waited for any number
+    of times; each wait gives the same outcome.
+    """
+
+    # ``value``, while pending, is the promise (or the list of them) that settles this one: so
+    # rings of waits are found through answers that are promises themselves.
+    __slots__ = (
+        "args",
+        "handler",
+        "kwargs",
+        "next",
+        "state",
+        "target",
+        "traceback",
+        "value",
+        "waiter",
+    )
+
+    can_close_ring: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        target: Any,
+        handler: Handler | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        self.target = target
+        self.handler = handler
+        self.args = args
+        self.kwargs = kwargs
+        self.next: Any = None
+        self.state = PENDING
+        self.value: Any = None
+        self.waiter: Any = None
+
+    # ---- what users call
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Wait for the answer and return it, or raise the error it became.
+
+        Inside a plain handler only that handler waits; in any other thread the thread does.
+
+        Args:
+            timeout: seconds; None waits as long as the debtor lives.
+
+        Raises:
+            TimeoutError: no answer within `timeout`; the promise stays usable.
+            CannotWait: called on the node's loop outside a handler that can park.
+            DeadlockError: this wait would close a ring of processes waiting for each other.
+            BaseException: whatever the handler raised.
+        """
+        if self.state == PENDING:
+            self.wait(timeout)
+        if self.state == VALUE:
+            return self.value
+        try:
+            raise self.error()
+        finally:
+            del (
+                self
+            )  # else error, traceback, this frame and the promise would be a ring
+
+    result = get
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait like `get`, and return the error instead of raising it (None: a value)."""
+        if self.state == PENDING:
+            self.wait(timeout)
+        return None if self.state == VALUE else self.error()
+
+    def done(self) -> bool:
+        """Tell whether the promise is settled."""
+        return self.state != PENDING
+
+    def cancel(self) -> bool:
+        """Give the message up.
+
+        One still in the mailbox is never handled; a running ``async def`` handler is cancelled.
+        Near or far: the node of its process is asked, and waited for.
+
+        Returns:
+            True when it was prevented or stopped, False when it came too late.
+
+        Raises:
+            CannotWait: called for a far process where waiting would stop the node's loop.
+        """
+        here = getcurrent()
+        if (
+            getattr(self.target, "is_far", False)
+            and not (type(here) is Worker and not here.callbacks)
+            and is_on_loop(self.scheduler.thread)
+        ):
+            raise CannotWait(
+                f"only the far node can tell whether {self.describe()} is cancelled in time, and "
+                "to wait for its word here would stop the loop; await cancel_nowait() instead"
+            )
+        return bool(self.cancel_nowait().get())
+
+    def cancel_nowait(self) -> Promise:
+        """Like `cancel`, and return a promise of True or False at once."""
+        verdict = Promise(self.scheduler)
+        if get_ident() == self.scheduler.thread:
+            self._cancel(verdict)
+        else:
+            self.scheduler.post(self._cancel, verdict)
+        return verdict
+
+    def then(self, function: Callable[[Any], Any]) -> Promise:
+        """Return a promise of ``function(answer)``; an error passes `function` by.
+
+        `function` runs on the node's loop and must not wait; it may return a promise.
+        """
+        follower = Promise(self.target)
+        if self.can_close_ring:
+            follower.value = self
+        self.add_waiter_threadsafe(Then(function, follower))
+        return follower
+
+    def add_done_callback(self, function: Callable[[Promise], Any]) -> None:
+        """Call ``function(promise)`` on the node's loop once settled; it must not wait."""
+        self.add_waiter_threadsafe(Callback(function))
+
+    def as_future(self) -> Future[Any]:
+        """Return a `concurrent.futures.Future` with the outcome of this promise."""
+        from concurrent.futures import Future  # 8 ms that few programs need
+
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self.add_waiter_threadsafe(FutureWaiter(future))
+        return future
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if self.state == PENDING:
+            yield from self._await()
+        if self.state == VALUE:
+            return self.value
+        raise self.error()
+
+    def __repr__(self) -> str:
+        if self.state == PENDING:
+            outcome = "pending"
+        elif self.state == VALUE:
+            outcome = f"value {self.value!r}"
+        else:
+            outcome = f"error {self.value!r}"
+        return f"<Promise {outcome}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a promise belongs to its node and cannot be pickled; send its answer, or the "
+            "proxy of a process to ask"
+        )
+
+    # ---- what the engine calls
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The scheduler of the node that this promise belongs to."""
+        scheduler: Scheduler = self.target.scheduler
+        return scheduler
+
+    def resolve(self, value: Any) -> None:
+        """Settle with `value`; node's thread only, and only once."""
+        self.value = value
+        self.state = VALUE
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            wake(waiter, self)
+
+    def reject(self, error: BaseException) -> None:
+        """Settle with `error`; node's thread only, and only once."""
+        self.value = error
+        self.traceback = error.__traceback__
+        waiter = self.waiter
+        # before the state, which other threads may look at as soon as it is written
+        self.waiter = Unseen(error, self.describe()) if waiter is None else None
+        self.state = ERROR
+        if waiter is not None:
+            wake(waiter, self)
+
+    def settle(self, value: Any) -> None:
+        """Settle with what a handler or a callback returned; node's thread only, and only once.
+
+        A promise is followed, a process travels as its proxy.
+        """
+        if isinstance(value, Promise):
+            self.adopt(value)
+        elif getattr(type(value), "sp_is_process", False) and value.sp_is_running:
+            self.resolve(value.sp_proxy)
+        else:
+            self.resolve(value)
+
+    def adopt(self, other: Promise) -> None:
+        """Settle like `other`, whenever that is; node's thread only."""
+        if other.can_close_ring and other.scheduler is self.scheduler:
+            try:
+                check_ring(self, other)
+            except DeadlockError as error:
+                self.reject(error)
+                return
+            self.value = other
+        else:
+            self.value = []  # its own process owes it no more, and nobody else can be named
+        other.add_waiter_threadsafe(Follow(self))
+
+    def describe(self) -> str:
+        """Say which call this is the answer of, for messages to people."""
+        if self.handler is None:
+            return "promise"
+        return f"{self.target}.{self.handler.name}"
+
+    def error(self) -> BaseException:
+        """Return the error of a failed promise, to be raised."""
+        self.look()
+        error: BaseException = self.value
+        # each waiter sees the traceback as it was, not the frames of those before it too
+        return error.with_traceback(self.traceback)
+
+    def look(self) -> None:
+        """Note that somebody has seen the outcome: a failure is not logged any more."""
+        unseen = self.waiter
+        if type(unseen) is Unseen:
+            unseen.seen = True
+            self.waiter = None
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the promise is settled, in the way that suits where this is called."""
+        here = getcurrent()
+        if type(here) is Worker and not here.callbacks:
+            here.scheduler.wait(here, self, timeout)
+        else:
+            self._block(timeout)
+
+    def timed_out(self, timeout: float | None) -> TimeoutError:
+        """Make the error of a wait that took too long."""
+        return TimeoutError(f"no answer from {self.describe()} within {timeout} s")
+
+    # ---- waiters
+
+    def add_waiter(self, waiter: Waiter | Worker) -> None:
+        """Register `waiter`, or wake it at once if settled; node's thread only."""
+        if self.state != PENDING:
+            self.look()
+            wake(waiter, self)
+        elif self.waiter is None:
+            self.waiter = waiter
+        elif type(self.waiter) is list:
+            self.waiter.append(waiter)
+        else:
+            self.waiter = [self.waiter, waiter]
+
+    def add_waiter_threadsafe(self, waiter: Waiter) -> None:
+        """Register `waiter` from any thread."""
+        scheduler = self.scheduler
+        if get_ident() == scheduler.thread:
+            self.add_waiter(waiter)
+        else:
+            scheduler.post(self.add_waiter, waiter)
+
+    def drop_waiter(self, waiter: Waiter | Worker) -> None:
+        """Forget `waiter`; node's thread only."""
+        if self.waiter is waiter:
+            self.waiter = None
+        elif type(self.waiter) is list and waiter in self.waiter:
+            self.waiter.remove(waiter)
+            if not self.waiter:
+                self.waiter = None
+
+    def _drop_waiter_threadsafe(self, waiter: Waiter) -> None:
+        scheduler = self.scheduler
+        if get_ident() == scheduler.thread:
+            self.drop_waiter(waiter)
+        else:
+            scheduler.post(self.drop_waiter, waiter)
+
+    def _block(self, timeout: float | None) -> None:
+        scheduler = self.scheduler
+        if is_on_loop(scheduler.thread):
+            raise CannotWait(
+                f"waiting for {self.describe()} here would stop the node's loop; await the "
+                "promise, or give it a callback with then()"
+            )
+        waiter = ThreadWaiter()
+        handler = current_elsewhere() if timeout is None else None
+        scheduler.post(self._add_thread, waiter, handler)
+        is_over = False
+        try:
+            with slot_released():
+                is_over = waiter.wait(timeout)
+        finally:
+            if not is_over:  # too late, or Ctrl-C
+                scheduler.post(self.drop_waiter, waiter)
+        if not is_over:
+            raise self.timed_out(timeout)
+        if waiter.error is not None:
+            raise waiter.error
+
+    def _add_thread(self, waiter: ThreadWaiter, handler: Elsewhere | None) -> None:
+        if handler is not None:
+            try:
+                check_ring(handler, self)
+            except DeadlockError as error:
+                waiter.refuse(error)
+                return
+            handler.waiting, handler.waiter, handler.wait_number = self, waiter, 0
+        self.add_waiter(waiter)
+
+    def _await(self) -> Generator[Any, None, None]:
+        if type(getcurrent()) is Worker:
+            raise CannotWait("a plain handler cannot await; use .get() or sync(...)")
+        import asyncio  # 40 ms, and whoever awaits has loaded it
+
+        waiter = LoopWaiter(asyncio.get_running_loop())
+        handler = current_elsewhere()
+        if handler is not None:
+            check_ring(handler, self)
+            handler.waiting, handler.waiter, handler.wait_number = self, waiter, 0
+        self.add_waiter_threadsafe(waiter)
+        try:
+            yield from waiter.future
+        finally:
+            if handler is not None:
+                handler.waiting = None
+            if self.state == PENDING:  # the awaiting task was cancelled
+                self._drop_waiter_threadsafe(waiter)
+
+    def _cancel(self, verdict: Promise) -> None:
+        cancel = getattr(self.target, "cancel_message", None)
+        if self.state != PENDING:
+            done: Any = False
+        else:
+            done = cancel is None or cancel(self)
+        # else too late, or a promise of it; or the debtor has settled it while cancelling
+        if done is True and self.state == PENDING:
+            what = self.describe()
+            self.handler, self.args, self.kwargs = None, (), None
+            self.reject(Cancelled(f"{what} was cancelled"))
+            self.look()
+        verdict.settle(done)
+
+
+class Tell(Promise):
+    """A message that nobody is answered for: its promise is that of delivery."""
+
+    __slots__ = ()
+
+
+def sync(promise: Promise, timeout: float | None = None) -> Any:
+    """Wait for `promise` and return its answer, or raise its error; see `Promise.get`."""
+    if promise.state == PENDING:
+        promise.wait(timeout)
+    if promise.state == VALUE:
+        return promise.value
+    raise promise.error()
+
+
+def syncmany(promises: Iterable[Promise], timeout: float | None = None) -> list[Any]:
+    """Wait for all `promises` and return their answers in order.
+
+    All are waited for even if one fails; then the first failure in order is raised.
+
+    Args:
+        promises: any iterable; it is read once.
+        timeout: seconds for each wait, None for ever.
+    """
+    waited = list(promises)
+    for promise in waited:
+        if promise.state == PENDING:
+            promise.wait(timeout)
+    failed = [promise for promise in waited if promise.state == ERROR]
+    for promise in failed:
+        promise.look()
+    if failed:
+        raise failed[0].error()
+    return [promise.value for promise in waited]

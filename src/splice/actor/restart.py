@@ -1,0 +1,166 @@
+"""Restart: what a supervisor does when a child ends; pure.
+
+::
+
+    a child has ended ─► decide ─► Keep      its entry stays, nothing runs
+                              ├──► Forget    its entry goes
+                              ├──► Restart   stop those, then start these, in order
+                              └──► GiveUp    too many restarts: the supervisor ends
+
+Intensity is counted in restarts within a period, as in OTP: one more than ``intensity`` within
+``period`` seconds, and the supervisor gives up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]
+"""Who is restarted when a child ends: it alone, all, it and those started after it, it alone."""
+
+Kind = Literal["permanent", "transient", "temporary"]
+"""When a child is restarted: always, unless it ended in order, never."""
+
+STRATEGIES: Final = ("one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one")
+KINDS: Final = ("permanent", "transient", "temporary")
+
+IN_ORDER: Final = frozenset({"normal", "shutdown"})
+"""Reasons of an end that is no failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A child as the decisions see it."""
+
+    key: Hashable
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Leave the child as it is: ended, and known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Strike the child out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Stop some children, forget some, start some.
+
+    Attributes:
+        stop: those to be stopped, the one started last first; the ended one is not among them.
+        forget: those of them that are not started again, for they are temporary.
+        start: those to be started, in starting order.
+        restarts: the times of restarts that count from now on.
+    """
+
+    stop: tuple[Hashable, ...]
+    forget: tuple[Hashable, ...]
+    start: tuple[Hashable, ...]
+    restarts: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End the supervisor: its children cannot be kept running."""
+
+
+Action = Keep | Forget | Restart | GiveUp
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a supervisor restarts.
+
+    Raises:
+        ValueError: a part of it is not what it must be; the text says which.
+    """
+
+    strategy: Strategy = "one_for_one"
+    intensity: int = 1
+    period: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise ValueError(
+                f"no strategy {self.strategy!r}; there are {', '.join(STRATEGIES)}"
+            )
+        if not isinstance(self.intensity, int) or self.intensity < 0:
+            raise ValueError(
+                f"intensity is a number of restarts, 0 or more, not {self.intensity!r}"
+            )
+        if not self.period > 0:
+            raise ValueError(
+                f"period is a number of seconds above 0, not {self.period!r}"
+            )
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether all children are made alike, on demand."""
+        return self.strategy == "simple_one_for_one"
+
+    def decide(
+        self,
+        members: Sequence[Member],
+        ended: Hashable,
+        reason: Any,
+        restarts: Sequence[float],
+        now: float,
+    ) -> Action:
+        """Decide what is done about the end of a child that nobody wanted to end.
+
+        Args:
+            members: all children, in starting order.
+            ended: the key of the one that has ended.
+            reason: why.
+            restarts: the times of earlier restarts.
+            now: the time.
+        """
+        kind = next(member.kind for member in members if member.key == ended)
+        if not comes_back(kind, reason):
+            is_kept = kind != "temporary" and not self.is_simple
+            return Keep() if is_kept else Forget()
+        return self.again(members, ended, restarts, now)
+
+    def again(
+        self,
+        members: Sequence[Member],
+        ended: Hashable,
+        restarts: Sequence[float],
+        now: float,
+    ) -> Restart | GiveUp:
+        """Decide how a child is restarted, which has ended or could not be restarted."""
+        recent = (*(t for t in restarts if now - t <= self.period), now)
+        if len(recent) > self.intensity:
+            return GiveUp()
+        others = [m for m in self._concerned(members, ended) if m.key != ended]
+        gone = {m.key for m in others if m.kind == "temporary"}
+        return Restart(
+            stop=tuple(m.key for m in reversed(others)),
+            forget=tuple(m.key for m in others if m.key in gone),
+            start=tuple(
+                m.key for m in self._concerned(members, ended) if m.key not in gone
+            ),
+            restarts=recent,
+        )
+
+    def _concerned(self, members: Sequence[Member], ended: Hashable) -> list[Member]:
+        if self.strategy == "one_for_all":
+            return list(members)
+        index = next(i for i, member in enumerate(members) if member.key == ended)
+        if self.strategy == "rest_for_one":
+            return list(members[index:])
+        return [members[index]]
+
+
+def comes_back(kind: Kind, reason: Any) -> bool:
+    """Whether a child of that kind is restarted after an end for `reason`."""
+    if kind == "transient":
+        # the type first: a reason may be anything, also what cannot be hashed
+        return not (isinstance(reason, str) and reason in IN_ORDER)
+    return kind == "permanent"

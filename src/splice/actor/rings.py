@@ -1,0 +1,205 @@
+"""Rings: finds processes that wait for each other, at the moment when a wait closes the ring.
+
+::
+
+    A.run waits for the answer of B.fetch ──► B.fetch waits for the answer of A.state
+      ▲                                                                        │
+      └──────────────── queued behind A.run, which has not ended ◄─────────────┘
+
+`far_ends` is for rings over several nodes, which `splice.node.prober` finds: it says where the
+waits of one node lead to another.
+
+A wait with a timeout closes no ring, it ends by itself; neither does one for a `Deferred`, which
+anybody may settle.  The timeout of an async handler (``asyncio.timeout``, a scope of anyio) is only
+a timer of the loop: timers are looked at when a ring was found, and not before.
+
+Node's thread only.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from splice.actor.context import Worker
+from splice.actor.waiters import PENDING
+from splice.errors import DeadlockError
+
+if TYPE_CHECKING:
+    from splice.actor.cell import Cell
+    from splice.actor.promise import Promise
+    from splice.actor.scheduler import Scheduler
+
+_Step = tuple[list["Promise"], int]
+"""The messages whose handlers wait, one for the next, and the index of the step before."""
+
+
+def check_ring(goal: Any, promise: Promise) -> None:
+    """Raise DeadlockError if `goal` can never see `promise` settled.
+
+    Args:
+        goal: who is about to wait for `promise`: a worker, an async or blocking handler, or a
+            promise that is to be settled likewise.
+        promise: what is waited for.
+
+    Raises:
+        DeadlockError: the debtor of `promise` waits, over any number of others, for `goal`;
+            the text names all of them.
+    """
+    is_idle = getattr(promise.target, "runner", None) is None
+    if is_idle and promise.value is None and promise is not goal:
+        return  # its debtor waits for nobody: the ordinary case
+    ring = _find(goal, promise)
+    if ring and (timed := _timed_tasks(promise.scheduler.loop)):
+        ring = [] if _is_timed(goal, timed) else _find(goal, promise, timed)
+    if ring:
+        raise DeadlockError(
+            f"{' -> '.join(dict.fromkeys(ring))} -> {ring[0]}: each would wait for the next "
+            "for ever; use tell, a timeout, or answer with a promise"
+        )
+
+
+def _timed_tasks(loop: Any) -> set[Any]:
+    """Return the tasks of asyncio that a timer of `loop` will cancel.
+
+    What sets a deadline for a task tells nobody but the loop: its timer calls a method of an
+    object that holds the task.  A loop that does not show its timers has none here.
+    """
+    found = set()
+    for timer in getattr(loop, "_scheduled", ()):
+        owner = getattr(timer._callback, "__self__", None)
+        task = getattr(owner, "_task", None) or getattr(owner, "_host_task", None)
+        if task is not None:
+            found.add(task)
+    return found
+
+
+def _is_timed(runner: Any, timed: Collection[Any]) -> bool:
+    return bool(timed) and getattr(runner, "task", None) in timed
+
+
+def _find(goal: Any, promise: Promise, timed: Collection[Any] = ()) -> list[str]:
+    """Search from `promise` through debtors and what they wait for; the handlers passed.
+
+    Those who run in one of the tasks `timed` wait for nobody.
+    """
+    steps: list[_Step] = []
+    to_do: list[tuple[Promise, int]] = [(promise, -1)]
+    seen: set[int] = set()
+    while to_do:
+        waited, before = to_do.pop()
+        if waited is goal:
+            return _names(steps, before) or [waited.describe()]
+        if waited.state != PENDING:
+            continue
+        settled_by = waited.value
+        if settled_by is not None:
+            others = settled_by if type(settled_by) is list else [settled_by]
+            to_do.extend((other, before) for other in others)
+            continue
+        handlers, runner, following = _debtor(waited)
+        if runner is goal:
+            steps.append((handlers, before))
+            return _names(steps, len(steps) - 1)
+        if following is None or _is_timed(runner, timed):
+            continue
+        if id(runner) not in seen:
+            seen.add(id(runner))
+            steps.append((handlers, before))
+            to_do.append((following, len(steps) - 1))
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A wait without a timeout, on the way from a promise to what its debtor waits for.
+
+    Attributes:
+        runner: who waits: a worker, or an async or blocking handler.
+        handlers: the messages at hand there, of which the last one waits.
+    """
+
+    runner: Any
+    handlers: list[Promise]
+
+
+def far_ends(
+    promise: Promise, scheduler: Scheduler
+) -> list[tuple[Promise, list[Wait]]]:
+    """Follow the waits of this node from `promise` to where they leave it.
+
+    Args:
+        promise: one that this node owes to another.
+        scheduler: that of this node; what belongs to others is not looked at.
+
+    Returns:
+        The promises owed by other nodes without which `promise` is never settled, each with
+        the waits that lead to it, in order.
+    """
+    seen: set[int] = set()
+    steps: list[tuple[Wait, int]] = []
+    to_do: list[tuple[Promise, int]] = [(promise, -1)]
+    ends: list[tuple[Promise, list[Wait]]] = []
+    while to_do:
+        waited, before = to_do.pop()
+        target: Any = waited.target
+        if waited.state != PENDING or target is None:
+            continue
+        if target.scheduler is not scheduler or id(waited) in seen:
+            continue
+        seen.add(id(waited))
+        settled_by = waited.value
+        if settled_by is not None:
+            others = settled_by if type(settled_by) is list else [settled_by]
+            to_do.extend((other, before) for other in others)
+        elif target.is_near:
+            handlers, runner, following = _debtor(waited)
+            if following is not None and id(runner) not in seen:
+                seen.add(id(runner))
+                steps.append((Wait(runner, handlers), before))
+                to_do.append((following, len(steps) - 1))
+        elif waited.handler is not None:
+            ends.append((waited, _way(steps, before)))
+    return ends
+
+
+def _way(steps: list[tuple[Wait, int]], index: int) -> list[Wait]:
+    way: list[Wait] = []
+    while index >= 0:
+        wait, index = steps[index]
+        way.insert(0, wait)
+    return way
+
+
+def _debtor(waited: Promise) -> tuple[list[Promise], Any, Promise | None]:
+    """Return the handlers that hold `waited` up, who runs them, and what that waits for."""
+    target: Any = waited.target
+    if not target.is_near or target.scheduler.thread != get_ident():
+        return [], None, None
+    runner = target.runner
+    if type(runner) is Worker:
+        following = None if runner.has_timeout else runner.waiting
+        return _from(target, runner), runner, following
+    if hasattr(runner, "is_here"):
+        return [runner.message], runner, runner.waiting
+    return [], None, None
+
+
+def _from(cell: Cell, worker: Worker) -> list[Promise]:
+    """Return the messages on the stack of `worker` from that of `cell` upwards."""
+    stack = worker.stack
+    for index in range(len(stack) - 1, -1, -1):
+        if stack[index].target is cell:
+            return stack[index:]
+    return stack[-1:]
+
+
+def _names(steps: list[_Step], index: int) -> list[str]:
+    """Return the names of the handlers on the way to the step `index`, as they wait."""
+    names: list[str] = []
+    while index >= 0:
+        messages, index = steps[index]
+        names[:0] = [message.describe() for message in messages]
+    return names

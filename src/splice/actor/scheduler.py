@@ -1,0 +1,450 @@
+"""Scheduler: gives the processes of a node their turns.
+
+Processes own no stack.  A queue of ready processes is drained by pooled greenlets (workers); the
+handler is called directly, and only one that has to wait parks its worker, so another takes over::
+
+    loop callback ─► turn ─► worker: cell, cell, cell … (at most 256 messages or 3 ms)
+                                │ handler waits for an idle process: a direct call runs its mail
+                                │ otherwise: park ─► another worker drains on
+    promise settled ─► the parked worker stands in the queue like a cell
+
+New workers start from the hub greenlet only, so that none inherits a deep stack.
+Everything here belongs to the node's thread, but for `post`, `post_message` and `call`: the only
+doors for other threads.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import get_ident
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from weakref import WeakValueDictionary
+
+from greenlet import getcurrent
+
+from splice.actor.blocking import Threads
+from splice.actor.cell import Cell
+from splice.actor.context import Worker, current_cell
+from splice.actor.directory import Directory
+from splice.actor.endings import abandon, failed, finish, kill
+from splice.actor.inbox import Inbox
+from splice.actor.promise import PENDING, TAKEN_OUT, VALUE, Promise
+from splice.actor.rings import check_ring
+from splice.actor.timers import Timers
+from splice.actor.waiters import WorkerAbroad, wake
+from splice.config import (
+    DIRECT_CREDIT,
+    DIRECT_DEPTH,
+    IDLE_WORKERS,
+    RUN_BUDGET,
+    RUN_SECONDS,
+)
+from splice.errors import CannotWait, ProcessKilled, ProcessStopped
+from splice.uri import url
+
+if TYPE_CHECKING:
+    import asyncio
+
+_PLAIN: Final = frozenset(
+    {type(None), bool, int, float, str, bytes, list, tuple, dict, set}
+)
+"""Types of answers that need no second look: neither promises nor processes."""
+
+RECURSION_LIMIT: Final = 3000
+"""Frames of Python on one stack.  A direct call runs on top of its caller, so what each was
+allowed must suffice for both; three times the usual limit stays far below a thread's C stack."""
+
+
+class Home(Protocol):
+    """What processes need from the node they live on."""
+
+    def url_of(self, cell: Cell) -> url:
+        """Return the url of a process."""
+
+    def stop(self, cell: Cell) -> Promise:
+        """Stop a process; a promise of its end."""
+
+    @property
+    def rebuild(self) -> Callable[[url, str], Any]:
+        """The function that other nodes unpickle its proxies with."""
+
+
+class Scheduler:
+    """The run queue of one node.
+
+    Args:
+        loop: the node's asyncio loop; the scheduler is made on the thread that runs it.
+        blocking_threads: how many ``@blocking`` handlers may run at once.
+
+    Attributes:
+        ready: cells with mail and workers whose wait is over.
+        directory: the processes by name and id.
+        flush: called at the end of each turn; the node sends its frames there.
+        on_end: called with the cell and the reason when a process has ended.
+        cell_class: gives the class of a process's record; None for always `Cell`.
+        home: the node; set before the first process is made.
+    """
+
+    home: Home
+
+    is_near: ClassVar[bool] = False
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, blocking_threads: int = 32
+    ) -> None:
+        self.loop = loop
+        self.thread = get_ident()
+        self.hub: Any = getcurrent()
+        self.ready: Any = deque()
+        self.idle: list[Worker] = []
+        self.parked: set[Worker] = set()
+        self.deferred: WeakValueDictionary[int, Promise] = WeakValueDictionary()
+        self.scheduled = False
+        self.is_closing = False
+        self.is_closed = False
+        self.budget = 0
+        self.deadline = 0.0
+        self.turns = 0
+        self.kills = 0
+        self.directory = Directory()
+        self.threads = Threads(blocking_threads)
+        self.timers = Timers(loop)
+        self.flush: Callable[[], None] | None = None
+        self.on_end: Callable[[Cell, Any], None] | None = None
+        self.cell_class: Callable[[type], type[Cell]] | None = None
+        self._inbox = Inbox(self, self._turn_now)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Itself: promises that no process owes have it for a target."""
+        return self
+
+    # ---- the doors for other threads
+
+    def post(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have ``function(*args)`` called on the node's thread, in order.  Thread-safe."""
+        self._inbox.drop_in((function, args))
+
+    def post_message(self, message: Promise) -> None:
+        """Have `message` put into the mailbox of its target.  Thread-safe."""
+        self._inbox.drop_in(message)
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call ``function(*args)`` on the node's thread and wait for what it returns.
+
+        Raises:
+            CannotWait: called on the node's own thread.
+            BaseException: what `function` raised.
+        """
+        answer = Promise(self)
+        self.post(_call_into, answer, function, args)
+        return answer.get()
+
+    # ---- turns
+
+    def schedule(self) -> None:
+        """Have a turn taken soon; node's thread only."""
+        if not self.scheduled:
+            self.scheduled = True
+            self.loop.call_soon(self._turn)
+
+    def resume(self, worker: Worker, promise: Promise) -> None:
+        """Let a worker go on when its turn comes, if it is parked for `promise`."""
+        if worker.waiting is promise:
+            worker.waiting = None
+            self.ready.append(worker)
+            if not self.scheduled:
+                self.schedule()
+
+    def _turn_now(self) -> None:
+        if not self.scheduled:
+            self.scheduled = True
+            self._turn()
+
+    def _turn(self) -> None:
+        ready, idle = self.ready, self.idle
+        self.hub = getcurrent()
+        self.turns += 1
+        self.budget = RUN_BUDGET
+        self.deadline = self.loop.time() + RUN_SECONDS
+        try:
+            while ready and self.budget > 0:
+                worker = idle.pop() if idle else Worker(self)
+                worker.switch()
+            if self.flush is not None:
+                self.flush()
+        finally:
+            if ready:
+                self.loop.call_soon(self._turn)
+            else:
+                self.scheduled = False
+                while len(idle) > IDLE_WORKERS:
+                    idle.pop().throw()
+
+    def work(self) -> None:
+        """What a worker does: drain, stand aside, again; runs on its own greenlet."""
+        worker = getcurrent()
+        assert type(worker) is Worker
+        while not self.is_closed:
+            self._drain(worker)
+            self.idle.append(worker)
+            self.hub.switch()
+
+    def _drain(self, worker: Worker) -> None:
+        ready = self.ready
+        while ready and self.budget > 0:
+            item = ready.popleft()
+            worker.credit = DIRECT_CREDIT
+            if type(item) is Worker:
+                self.budget -= 1
+                self._watch_time()
+                item.credit = DIRECT_CREDIT
+                self.idle.append(worker)
+                item.switch()  # returns when somebody takes us from the idle list
+                continue
+            item.queued = False
+            # a direct call may have emptied it since, or be at it now
+            if item.runner is None and item.head is not None:
+                self.run(item, worker, None)
+
+    def run(  # noqa: C901, PLR0912, PLR0915 - a call more would cost a tenth of a message
+        self, cell: Cell, worker: Worker, until: Promise | None
+    ) -> None:
+        """Handle the mail of `cell` on `worker`: until `until` is settled, or the budget."""
+        stack = worker.stack
+        depth = len(stack)
+        contexts = worker.contexts
+        context = contexts[depth]
+        cell.runner = worker
+        while (message := cell.head) is not None:
+            following = message.next
+            cell.head = following
+            if following is None:
+                cell.tail = None
+            message.next = TAKEN_OUT
+            handler = message.handler
+            if handler is None:  # cancelled
+                continue
+            stack.append(message)
+            call = handler.call
+            if call is not None:
+                kwargs = message.kwargs
+                try:
+                    if kwargs is None:
+                        value = context.run(call, cell.object, *message.args)
+                    else:
+                        message.kwargs = None
+                        value = context.run(call, cell.object, *message.args, **kwargs)
+                except BaseException as error:
+                    failed(cell, message, error)
+                else:
+                    if message.state != PENDING:
+                        pass  # a tell: nobody asked
+                    elif type(value) in _PLAIN:
+                        message.value = value
+                        message.state = VALUE
+                        waiter = message.waiter
+                        if waiter is not None:
+                            message.waiter = None
+                            wake(waiter, message)
+                    else:
+                        message.settle(value)
+                    value = None
+                message.args = ()
+                if context:  # the handler has set a variable: nobody else shall see it
+                    contexts[depth] = context = Context()
+            elif handler.start(self, cell, message):
+                message.args, message.kwargs = (), None
+            else:
+                stack.pop()
+                self.budget -= 1
+                self._watch_time()
+                return  # it goes on elsewhere, and `cell` stays busy
+            stack.pop()
+            budget = self.budget - 1
+            self.budget = budget
+            if not budget & 3 and self.loop.time() > self.deadline:
+                self.budget = budget = 0
+            if budget <= 0 or (until is not None and until.state != PENDING):
+                break
+        if cell.runner is worker:
+            self.stand_down(cell)
+
+    def _watch_time(self) -> None:
+        # the clock is looked at for every fourth message only
+        if not self.budget & 3 and self.loop.time() > self.deadline:
+            self.budget = 0
+
+    def stand_down(self, cell: Cell) -> None:
+        """Take note that no handler of `cell` runs; with mail it is ready again."""
+        cell.runner = None
+        if cell.head is not None and not cell.queued:
+            cell.queued = True
+            self.ready.append(cell)
+            if not self.scheduled:
+                self.schedule()
+
+    def handle(self, cell: Cell, message: Promise) -> bool:
+        """Run the handler of a taken message apart from the main loop; as `Handler.start`."""
+        handler = message.handler
+        assert handler is not None
+        if handler.call is None:
+            return handler.start(self, cell, message)
+        try:
+            value = Context().run(
+                handler.call, cell.object, *message.args, **(message.kwargs or {})
+            )
+        except BaseException as error:
+            failed(cell, message, error)
+        else:
+            if message.state == PENDING:
+                message.settle(value)
+        return True
+
+    def kill(self, cell: Cell) -> None:
+        """End a process at once; see `splice.actor.endings.kill`."""
+        kill(cell)
+
+    def inject(self, worker: Worker, error: BaseException) -> None:
+        """Raise `error` in the handler that is parked on `worker`, if it is parked."""
+        if worker in self.parked:
+            worker.injected = error
+            promise = worker.waiting
+            if promise is not None:  # else its wait is over, and it goes on soon
+                promise.drop_waiter(worker)
+                self.resume(worker, promise)
+
+    # ---- waiting
+
+    def wait(self, worker: Worker, promise: Promise, timeout: float | None) -> None:
+        """Wait in a handler until `promise` is settled.
+
+        Without a timeout an idle process of this node is run on the spot (direct call); with one
+        never, for a wait that times out could not be unwound from under the other's handler.
+        """
+        target = promise.target
+        if (
+            timeout is None
+            and target.is_near
+            and target.runner is None
+            and target.scheduler is self
+            and len(worker.stack) < DIRECT_DEPTH
+            and worker.credit > 0
+        ):
+            worker.credit -= 1
+            self.run(target, worker, promise)
+            if self.kills and worker.stack[-1].target.has_ended:
+                raise ProcessKilled(f"{worker.stack[-1].target} was killed")
+            if promise.state != PENDING:
+                return
+        self._park(worker, promise, timeout)
+
+    def _park(self, worker: Worker, promise: Promise, timeout: float | None) -> None:
+        if self.is_closing:
+            raise ProcessKilled("the node is shut down")
+        timer = None
+        if timeout is None:
+            check_ring(worker, promise)
+        else:
+            timer = self.timers.after(timeout, self._expire, worker, promise)
+        worker.waiting = promise
+        worker.wait_number = 0
+        worker.since = self.deadline
+        worker.has_timeout = timeout is not None
+        if promise.scheduler is self:
+            promise.add_waiter(worker)
+        else:
+            promise.add_waiter_threadsafe(WorkerAbroad(worker))
+        self.parked.add(worker)
+        (self.idle.pop() if self.idle else self.hub).switch()
+        self.parked.discard(worker)
+        if timer is not None:
+            timer.cancel()
+        if worker.injected is not None:
+            raise worker.take_injected()
+        if promise.state == PENDING:
+            raise promise.timed_out(timeout)
+
+    def _expire(self, worker: Worker, promise: Promise) -> None:
+        if worker.waiting is promise:
+            promise.drop_waiter(worker)
+            self.resume(worker, promise)
+
+    def sleep(self, worker: Worker, seconds: float) -> None:
+        """Park the handler on `worker` for `seconds`."""
+        wake_up = Promise(self)
+        self.timers.after(seconds, wake_up.resolve, None)
+        self._park(worker, wake_up, None)
+
+    # ---- the end
+
+    def close(self) -> None:
+        """End every process with ``"shutdown"``, unwind parked handlers, serve no more.
+
+        Called on the loop, not in a handler.  Clean-up hooks run, but nothing can be waited for.
+        """
+        self.is_closing = True
+        self._fail_deferred()
+        for cell in self.directory.cells():
+            if cell.runner is None:
+                finish(cell, "shutdown")
+            else:
+                kill(cell, "shutdown")
+        self._unwind()
+        self.is_closed = True
+        for worker in self.idle:
+            worker.throw()
+        self.idle.clear()
+        self.threads.close()
+        self.timers.close()
+        self._inbox.serve_closed()
+
+    def _fail_deferred(self) -> None:
+        for ref in self.deferred.valuerefs():
+            promise = ref()
+            if promise is not None and promise.state == PENDING:
+                text = "the node was shut down before the answer came"
+                promise.reject(ProcessStopped(text, reason="shutdown"))
+
+    def _unwind(self) -> None:
+        self.hub = getcurrent()
+        for worker in list(self.parked):
+            self.inject(worker, ProcessKilled("the node is shut down"))
+        while self.ready:
+            self.budget, self.deadline = RUN_BUDGET, float("inf")
+            (self.idle.pop() if self.idle else Worker(self)).switch()
+
+    def abandon(self) -> None:
+        """Fail what is owed here: the loop was closed, and this scheduler was not."""
+        if self.is_closed:
+            return
+        self.is_closing = self.is_closed = self.scheduled = True
+        self._fail_deferred()
+        for cell in self.directory.cells():
+            abandon(cell)
+        self.threads.close()
+
+
+def current_scheduler() -> Scheduler:
+    """Return the scheduler of the process whose handler is running here.
+
+    Raises:
+        CannotWait: no handler is running here.
+    """
+    cell = current_cell()
+    if cell is None:
+        raise CannotWait("no process is running here; this works in a handler only")
+    return cell.scheduler
+
+
+def _call_into(answer: Promise, function: Callable[..., Any], args: Any) -> None:
+    try:
+        value = function(*args)
+    except BaseException as error:
+        answer.reject(error)
+    else:
+        answer.resolve(value)

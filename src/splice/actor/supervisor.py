@@ -1,0 +1,407 @@
+"""Supervisor: a process that starts other processes and restarts them when they fail.
+
+::
+
+    Supervisor ── start ──► child ── fails ──► _Child.ended ──► a message to the supervisor
+        ▲                                                             │
+        └── stop, start ◄── Restart ◄── splice.actor.restart decides ◄┘
+
+A child lives in the same cell from restart to restart, so its url stays, old proxies reach the new
+one, and mail that was queued is handled by it.  Children live on the node of their supervisor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import wraps
+from itertools import count
+from typing import Any, ClassVar, Final, TypeVar
+
+from splice.actor.cell import Cell
+from splice.actor.childspec import SHUTDOWN_SECONDS, ChildCounts, ChildInfo, ChildSpec
+from splice.actor.context import current_worker
+from splice.actor.endings import is_unwound, kill, release, revive
+from splice.actor.handlers import Handler
+from splice.actor.links import extra_of
+from splice.actor.process import Process
+from splice.actor.promise import Promise, Tell
+from splice.actor.proxy import Proxy
+from splice.actor.restart import (
+    Forget,
+    GiveUp,
+    Keep,
+    Member,
+    Policy,
+    Restart,
+    Strategy,
+    comes_back,
+)
+from splice.actor.spawning import CONSTRUCT, depart, spawn
+from splice.errors import ChildExists, ChildRunning, Exit, NoSuchChild
+from splice.log import logger
+
+UNWINDING_SECONDS: Final = 0.001
+"""Seconds between two looks whether a killed handler is unwound: that takes one turn."""
+
+_log = logger("actor")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Child:
+    """A supervisor's record of a child; hangs in the ``extra`` of its cell as its keeper."""
+
+    def __init__(self, owner: Cell, key: Any, spec: ChildSpec) -> None:
+        self.owner = owner
+        self.key = key
+        self.spec = spec
+        self.cell: Cell
+        self.is_running = False
+        self.is_restarting = False
+        self.has_failed = False
+        self.will_return = False
+
+    def keeps_mail(self, reason: Any) -> bool:
+        """Whether its mail shall wait; see `splice.actor.links.Keeper`."""
+        if self.owner.has_ended or self.owner.scheduler.is_closing:
+            return False
+        if self.is_running:
+            return comes_back(self.spec.restart, reason)
+        return self.is_restarting or self.will_return
+
+    def ended(self, reason: Any) -> None:
+        """Tell the supervisor, unless it has ended the child or waits for its constructor."""
+        if self.is_running:
+            self.is_running = False
+            self.has_failed = True
+            tell_owner(self.owner, _ENDED, self, reason)
+
+    def attach(self, cell: Cell) -> None:
+        """Take a new cell for the child's."""
+        self.cell = cell
+        extra_of(cell).keeper = self
+
+    @property
+    def state(self) -> str:
+        """What it does, for `ChildInfo`."""
+        if self.is_running:
+            return "running"
+        return "restarting" if self.is_restarting or self.has_failed else "stopped"
+
+    @property
+    def proxy(self) -> Proxy:
+        """Its proxy."""
+        return self.cell.proxy_as(self.spec.cls)
+
+
+def _answering(function: F) -> F:
+    """Have a handler answer with what it raises: that is no failure of the supervisor."""
+
+    @wraps(function)
+    def handler(self: Supervisor, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(self, *args, **kwargs)
+        except Exception as error:
+            failure = Promise(self._sp_cell.scheduler)
+            failure.reject(error)
+            return failure
+
+    return handler  # type: ignore[return-value]
+
+
+class Supervisor(Process):
+    """A process that starts children, and restarts those that fail.
+
+    Args:
+        strategy: who is restarted when a child ends: ``"one_for_one"`` it alone,
+            ``"one_for_all"`` all, ``"rest_for_one"`` it and those started after it;
+            ``"simple_one_for_one"`` has one spec, of which children are made on demand.
+        intensity: restarts that are borne within `period`; one more, and the supervisor stops
+            its children, the last one first, and ends with the reason ``"shutdown"``.
+        period: seconds.
+        children: made by `child`, started in that order.
+
+    Each may stand as an attribute of a subclass instead.
+    """
+
+    sp_is_supervisor: ClassVar[bool] = True
+
+    strategy: ClassVar[Strategy] = "one_for_one"
+    intensity: ClassVar[int] = 1
+    period: ClassVar[float] = 5.0
+    children: ClassVar[Sequence[ChildSpec]] = ()
+
+    def __init__(
+        self,
+        strategy: Strategy | None = None,
+        intensity: int | None = None,
+        period: float | None = None,
+        children: Sequence[ChildSpec] | None = None,
+    ) -> None:
+        self._policy = Policy(
+            self.strategy if strategy is None else strategy,
+            self.intensity if intensity is None else intensity,
+            self.period if period is None else period,
+        )
+        specs = list(self.children if children is None else children)
+        self._family: dict[Any, _Child] = {}
+        self._restarts: tuple[float, ...] = ()
+        self._numbers = count(1)
+        self._template: ChildSpec | None = None
+        extra_of(self._sp_cell).at_end = self._orphan
+        if not self._policy.is_simple:
+            self._start_first(specs)
+        elif len(specs) == 1:
+            self._template = specs[0]
+        else:
+            raise ValueError(
+                f"simple_one_for_one has exactly 1 spec in children, not {len(specs)}"
+            )
+
+    # ---- handlers
+
+    @_answering
+    def start_child(self, *spec: Any, **kwargs: Any) -> Any:
+        """Start a child and answer its proxy; what its constructor raises is raised.
+
+        Args:
+            spec: made by `child`; in ``simple_one_for_one`` further arguments for the
+                constructor instead.
+
+        Raises:
+            ChildExists: there is a child of that id, running or not.
+        """
+        is_spec = len(spec) == 1 and not kwargs and isinstance(spec[0], ChildSpec)
+        if self._template is not None and not is_spec:
+            made = replace(
+                self._template,
+                args=(*self._template.args, *spec),
+                kwargs={**self._template.kwargs, **kwargs},
+            )
+            return self._start(("child", next(self._numbers)), made).proxy
+        if self._template is not None or not is_spec:
+            raise TypeError(
+                "start_child wants one spec, made by splice.child; in simple_one_for_one "
+                "arguments for the constructor"
+            )
+        return self._start(spec[0].id, spec[0]).proxy
+
+    @_answering
+    def restart_child(self, id: Any) -> Any:  # noqa: A002 - as in `child`
+        """Start a child again that has ended, and answer its proxy.
+
+        Raises:
+            NoSuchChild: there is none of that id.
+            ChildRunning: it runs, or is about to be restarted.
+        """
+        found = self._stopped(id)
+        self._restart(found)
+        return found.proxy
+
+    @_answering
+    def terminate_child(self, id: Any) -> None:  # noqa: A002 - as in `child`
+        """Stop a child; its spec is kept, unless it is temporary.
+
+        Args:
+            id: of the child; in ``simple_one_for_one`` its proxy.
+
+        Raises:
+            NoSuchChild: there is none of that id.
+        """
+        found = self._find(id)
+        self._stop(found, will_return=False)
+        if self._policy.is_simple or found.spec.restart == "temporary":
+            self._family.pop(found.key, None)
+
+    @_answering
+    def delete_child(self, id: Any) -> None:  # noqa: A002 - as in `child`
+        """Forget a child that has been stopped.
+
+        Raises:
+            NoSuchChild: there is none of that id.
+            ChildRunning: it runs, or is about to be restarted.
+        """
+        del self._family[self._stopped(id).key]
+
+    def which_children(self) -> list[ChildInfo]:
+        """Answer all children, in starting order."""
+        is_simple = self._policy.is_simple
+        return [
+            ChildInfo(None if is_simple else c.key, c.proxy, c.spec.restart, c.state)
+            for c in self._family.values()
+        ]
+
+    def count_children(self) -> ChildCounts:
+        """Answer how many children there are."""
+        family = self._family.values()
+        supervisors = sum(c.spec.type == "supervisor" for c in family)
+        return ChildCounts(
+            specs=1 if self._policy.is_simple else len(family),
+            active=sum(c.is_running for c in family),
+            supervisors=supervisors,
+            workers=len(family) - supervisors,
+        )
+
+    # ---- starting and stopping
+
+    def _start_first(self, specs: list[ChildSpec]) -> None:
+        for spec in specs:
+            try:
+                self._start(spec.id, spec)
+            except Exception as error:
+                error.add_note(f"raised by the start of child {spec.id!r}")
+                self._stop_all()
+                raise
+
+    def _start(self, key: Any, spec: ChildSpec) -> _Child:
+        if key is None:
+            key = f"{spec.cls.__name__}-{next(self._numbers)}"
+        if key in self._family:
+            raise ChildExists(f"there is a child {key!r} already; restart or delete it")
+        made = _Child(self._sp_cell, key, spec)
+        message = spawn(
+            self._sp_cell.scheduler, spec.cls, spec.args, spec.kwargs, spec.name
+        )
+        made.attach(message.target)
+        self._family[key] = made
+        try:
+            message.get()
+        except Exception:
+            del self._family[key]
+            raise
+        self._runs(made)
+        return made
+
+    @staticmethod
+    def _runs(made: _Child) -> None:
+        made.is_restarting = made.has_failed = False
+        if made.cell.has_ended:  # right after its constructor
+            made.is_running = True
+            made.ended(made.cell.runner.reason)
+        made.is_running = not made.cell.has_ended
+
+    def _restart(self, found: _Child) -> None:
+        """Begin another life of a child, when nothing of the last one runs any more."""
+        cell, spec = found.cell, found.spec
+        worker = current_worker()
+        while worker is not None and not is_unwound(cell):
+            cell.scheduler.sleep(worker, UNWINDING_SECONDS)
+        if spec.name is not None and cell.runner.kept is None:
+            cell.scheduler.directory.check_name(spec.name)
+        message = Promise(cell, CONSTRUCT, (spec.cls, spec.args, spec.kwargs))
+        revive(cell, message)
+        message.get()
+        self._runs(found)
+
+    def _stop(self, found: _Child, *, will_return: bool) -> None:
+        found.is_running = found.is_restarting = found.has_failed = False
+        found.will_return = will_return
+        cell, shutdown = found.cell, found.spec.shutdown
+        if cell.has_ended:
+            if not will_return:
+                release(cell)
+        elif shutdown == "kill":
+            kill(cell)
+        else:
+            ending = depart(cell, "shutdown", shutdown, "killed")
+            ending.exception()
+
+    def _stop_all(self) -> None:
+        for found in reversed(list(self._family.values())):
+            self._stop(found, will_return=False)
+        self._family.clear()
+
+    def sp_terminate(self, reason: Any) -> None:
+        """Stop the children, the one started last first."""
+        if not self._sp_cell.scheduler.is_closing:  # then all are ended anyway
+            self._stop_all()
+
+    def _orphan(self, reason: Any) -> None:
+        """End the children of a supervisor that was killed, or could not be made."""
+        for found in reversed(list(self._family.values())):
+            found.is_running = found.is_restarting = False
+            release(found.cell)
+            if not found.cell.has_ended:
+                limit = found.spec.shutdown
+                seconds = limit if isinstance(limit, float | int) else SHUTDOWN_SECONDS
+                depart(found.cell, "shutdown", seconds)
+
+    # ---- when a child has ended
+
+    def _ended(self, found: _Child, reason: Any) -> None:
+        if self._family.get(found.key) is not found or not found.has_failed:
+            return  # it was stopped or restarted since
+        found.has_failed = False
+        now = self._sp_cell.scheduler.loop.time()
+        action = self._policy.decide(
+            self._members(), found.key, reason, self._restarts, now
+        )
+        _log.info("child %r has ended (%r): %s", found.key, reason, action)
+        if isinstance(action, (Keep, Forget)):
+            release(found.cell)
+            if isinstance(action, Forget):
+                del self._family[found.key]
+        else:
+            self._carry_out(action)
+
+    def _again(self, found: _Child) -> None:
+        """Try once more to restart a child whose constructor has failed."""
+        if self._family.get(found.key) is found and found.is_restarting:
+            now = self._sp_cell.scheduler.loop.time()
+            self._carry_out(
+                self._policy.again(self._members(), found.key, self._restarts, now)
+            )
+
+    def _carry_out(self, action: Restart | GiveUp) -> None:
+        if isinstance(action, GiveUp):
+            raise Exit("shutdown")
+        self._restarts = action.restarts
+        for key in action.stop:
+            will_return = key not in action.forget
+            self._stop(self._family[key], will_return=will_return)
+        for key in action.forget:
+            del self._family[key]
+        starting = [self._family[key] for key in action.start]
+        for found in starting:
+            found.is_restarting = True
+        for found in starting:
+            try:
+                self._restart(found)
+            except Exception:
+                _log.exception("child %r could not be restarted", found.key)
+                tell_owner(self._sp_cell, _AGAIN, found)
+                return
+
+    # ---- looking
+
+    def _members(self) -> list[Member]:
+        return [Member(c.key, c.spec.restart) for c in self._family.values()]
+
+    def _find(self, key: Any) -> _Child:
+        if self._policy.is_simple:
+            for found in self._family.values():
+                if isinstance(key, Proxy) and found.proxy == key:
+                    return found
+        elif key in self._family:
+            return self._family[key]
+        known = ", ".join(repr(k) for k in self._family) or "none"
+        raise NoSuchChild(f"there is no child {key!r}; there are: {known}")
+
+    def _stopped(self, key: Any) -> _Child:
+        if self._policy.is_simple:
+            raise NoSuchChild("children of simple_one_for_one are not kept when ended")
+        found = self._find(key)
+        if found.state != "stopped":
+            raise ChildRunning(f"child {key!r} is {found.state}; terminate it before")
+        return found
+
+
+_ENDED: Final = Handler("child_ended", Supervisor._ended, is_plain=True)
+_AGAIN: Final = Handler("child_again", Supervisor._again, is_plain=True)
+
+
+def tell_owner(owner: Cell, handler: Handler, *args: Any) -> None:
+    """Send a supervisor a message of its own; nothing when it has ended."""
+    if not owner.has_ended:
+        owner.put_tell(Tell(owner, handler, args))

@@ -1,0 +1,219 @@
+"""Waiters: who is told that a promise is settled: threads, loops, callbacks, other promises.
+
+Each is told once, on the thread of the promise's node, and hands the news on to where it belongs.
+A worker that is parked for a promise stands among the waiters as itself.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, get_ident
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from splice.actor.context import Worker, unparkable
+from splice.log import logger
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    from splice.actor.promise import Promise
+
+PENDING: Final = 0
+VALUE: Final = 1
+ERROR: Final = 2
+
+_log = logger("actor")
+
+
+class Waiter(Protocol):
+    """Is told once, on the node's thread, that a promise is settled."""
+
+    def settled(self, promise: Promise) -> None:
+        """Take note that `promise` is settled."""
+
+
+def wake(waiter: Any, promise: Promise) -> None:
+    """Tell `waiter` (a worker, a waiter or a list of them) that `promise` is settled."""
+    if type(waiter) is Worker:
+        waiter.scheduler.resume(waiter, promise)
+    elif type(waiter) is list:
+        for one in waiter:
+            wake(one, promise)
+    else:
+        waiter.settled(promise)
+
+
+class ThreadWaiter:
+    """A thread that sleeps on a lock of its own.
+
+    Attributes:
+        error: why it must not wait, found out on the node's thread.
+    """
+
+    __slots__ = ("_lock", "error")
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+        self.error: BaseException | None = None
+
+    def wait(self, timeout: float | None) -> bool:
+        """Sleep until it is settled; False when that took longer than `timeout` seconds."""
+        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+
+    def refuse(self, error: BaseException) -> None:
+        """Let the thread go on with an error of the wait itself."""
+        self.error = error
+        self._lock.release()
+
+    def settled(self, promise: Promise) -> None:
+        """Let the thread go on."""
+        self._lock.release()
+
+
+class LoopWaiter:
+    """A coroutine that awaits on some asyncio loop."""
+
+    __slots__ = ("_loop", "future")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def refuse(self, error: BaseException) -> None:
+        """Let the coroutine go on with an error of the wait itself; on its own loop."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def settled(self, promise: Promise) -> None:
+        """Let the coroutine go on, on its own loop."""
+        scheduler = promise.scheduler
+        if scheduler.loop is self._loop and not scheduler.is_closed:
+            self._finish()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._finish)
+        except RuntimeError:
+            _log.debug("the loop of an awaiting task was closed before its answer came")
+
+    def _finish(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class WorkerAbroad:
+    """A worker that waits for a promise of another node in this OS process."""
+
+    __slots__ = ("_worker",)
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def settled(self, promise: Promise) -> None:
+        """Let the worker go on, on its own node."""
+        scheduler = self._worker.scheduler
+        if get_ident() == scheduler.thread:
+            scheduler.resume(self._worker, promise)
+        else:
+            scheduler.post(scheduler.resume, self._worker, promise)
+
+
+class FutureWaiter:
+    """A concurrent.futures.Future to be settled likewise."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: Future[Any]) -> None:
+        self._future = future
+
+    def settled(self, promise: Promise) -> None:
+        """Settle the future."""
+        if promise.state == VALUE:
+            self._future.set_result(promise.value)
+        else:
+            self._future.set_exception(promise.error())
+
+
+class Callback:
+    """A function of the user to be called."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[Promise], Any]) -> None:
+        self._function = function
+
+    def settled(self, promise: Promise) -> None:
+        """Call the function."""
+        try:
+            with unparkable():
+                self._function(promise)
+        except BaseException:
+            # whatever it is, it must not end the handler that settled the promise
+            _log.exception("a done callback of %s failed", promise.describe())
+
+
+class Then:
+    """A function of the user whose result settles another promise."""
+
+    __slots__ = ("_follower", "_function")
+
+    def __init__(self, function: Callable[[Any], Any], follower: Promise) -> None:
+        self._function = function
+        self._follower = follower
+
+    def settled(self, promise: Promise) -> None:
+        """Call the function with the answer and settle the follower."""
+        follower = self._follower
+        if follower.state != PENDING:  # cancelled since
+            return
+        if promise.state == ERROR:
+            follower.reject(promise.error())
+            return
+        try:
+            with unparkable():
+                value = self._function(promise.value)
+        except BaseException as error:
+            follower.reject(error)
+        else:
+            follower.settle(value)
+
+
+class Follow:
+    """A promise to be settled likewise, on the thread of its own node."""
+
+    __slots__ = ("_follower", "_scheduler")
+
+    def __init__(self, follower: Promise) -> None:
+        self._follower = follower
+        self._scheduler = follower.scheduler
+
+    def settled(self, promise: Promise) -> None:
+        """Settle the follower."""
+        if get_ident() != self._scheduler.thread:
+            self._scheduler.post(self.settled, promise)
+            return
+        follower = self._follower
+        if follower.state != PENDING:
+            return
+        if promise.state == VALUE:
+            follower.resolve(promise.value)
+        else:
+            follower.reject(promise.error())
+
+
+class Unseen:
+    """Logs a failure once, if nobody ever looks at it."""
+
+    __slots__ = ("_error", "_what", "seen")
+
+    def __init__(self, error: BaseException, what: str) -> None:
+        self._error = error
+        self._what = what
+        self.seen = False
+
+    def __del__(self) -> None:
+        if not self.seen:
+            _log.error(
+                "nobody looked at the failure of %s", self._what, exc_info=self._error
+            )

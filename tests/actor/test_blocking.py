@@ -1,0 +1,203 @@
+"""Blocking handlers: on threads, still one message at a time, and never out of threads."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.actor.conftest import House
+
+from splice.actor.blocking import Threads
+from splice.actor.context import current_cell
+from splice.actor.handlers import blocking
+from splice.actor.process import Process
+from splice.actor.promise import syncmany
+from splice.errors import Exit, ProcessStopped
+from splice.testing.actors import Actor
+
+
+class Blocker(Process):
+    def __init__(self):
+        self.events = []
+
+    @blocking
+    def thread(self):
+        return threading.get_ident()
+
+    @blocking
+    def wait(self, event):
+        assert event.wait(30)
+        return "waited"
+
+    @blocking
+    def fail(self, error):
+        raise error
+
+    @blocking
+    def relay(self, *others):
+        return others[0].relay(*others[1:]).get() if others else "end"
+
+    @blocking
+    def span(self, n, others):
+        self.events.append(("start", n))
+        others.wait(0.001)
+        self.events.append(("end", n))
+
+    @blocking
+    def me(self):
+        return current_cell() is self._sp_cell
+
+    @blocking
+    def keywords(self, a, *, b):
+        return a, b
+
+    def plain(self):
+        return list(self.events)
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    with House(blocking_threads=2) as house:
+        yield house
+
+
+def test_a_blocking_handler_runs_on_a_thread_of_its_own(house: House) -> None:
+    there = house.spawn(Blocker).thread().get(30)
+    assert there not in (threading.get_ident(), house.world.scheduler.thread)
+
+
+def test_the_node_serves_others_while_a_handler_blocks(house: House) -> None:
+    event = threading.Event()
+    blocked = house.spawn(Blocker).wait(event)
+    assert house.spawn(Blocker).plain().get(30) == []
+    event.set()
+    assert blocked.get(30) == "waited"
+
+
+def test_a_process_is_one_at_a_time_also_when_it_blocks(house: House) -> None:
+    blocker, never = house.spawn(Blocker), threading.Event()
+    syncmany([blocker.span(n, never) for n in range(5)], timeout=30)
+    events = blocker.plain().get(30)
+    assert events == [(what, n) for n in range(5) for what in ("start", "end")]
+
+
+def test_errors_and_ends_are_those_of_any_handler(house: House) -> None:
+    blocker = house.spawn(Blocker)
+    with pytest.raises(KeyError, match="broken"):
+        blocker.fail(KeyError("broken")).get(30)
+    assert blocker.fail(Exit("bored", answer="bye")).get(30) == "bye"
+    with pytest.raises(ProcessStopped) as caught:
+        blocker.plain().get(30)
+    assert caught.value.reason == "bored"
+
+
+def test_system_exit_on_a_thread_ends_the_process(house: House) -> None:
+    with pytest.raises(ProcessStopped) as caught:
+        house.spawn(Blocker).fail(SystemExit(1)).get(30)
+    assert isinstance(caught.value.reason, SystemExit)
+
+
+def test_arguments_given_by_name_arrive(house: House) -> None:
+    assert house.spawn(Blocker).keywords(1, b=2).get(30) == (1, 2)
+
+
+def test_a_blocking_handler_knows_its_process(house: House) -> None:
+    assert house.spawn(Blocker).me().get(30)
+
+
+def test_handlers_that_wait_for_each_other_never_use_up_the_threads(
+    house: House,
+) -> None:
+    chain = [house.spawn(Blocker) for _ in range(20)]
+    assert chain[0].relay(*chain[1:]).get(30) == "end"
+
+
+def test_no_more_handlers_run_at_once_than_there_are_threads(house: House) -> None:
+    event, running, most = threading.Event(), [0], [0]
+    lock = threading.Lock()
+
+    class Greedy(Process):
+        @blocking
+        def run(self):
+            with lock:
+                running[0] += 1
+                most[0] = max(most[0], running[0])
+            event.wait(0.005)
+            with lock:
+                running[0] -= 1
+
+    greedy = [house.spawn(Greedy) for _ in range(10)]
+    syncmany([g.run() for g in greedy], timeout=30)
+    assert most[0] == 2
+
+
+def test_a_killed_handler_that_got_no_thread_yet_never_runs(house: House) -> None:
+    event, ran = threading.Event(), []
+
+    class Late(Process):
+        @blocking
+        def run(self):
+            ran.append(1)
+
+    holders = [house.spawn(Blocker) for _ in range(2)]
+    blocked = [holder.wait(event) for holder in holders]
+    late = house.spawn(Late)
+    promise = late.run()
+    house.do(lambda: None)
+    house.do(house.world.kill, late)
+    event.set()
+    syncmany(blocked, timeout=30)
+    house.spawn(Blocker).thread().get(30)
+    assert (promise.exception(30).reason, ran) == ("killed", [])
+
+
+def test_what_a_killed_blocking_handler_answers_is_not_heard(house: House) -> None:
+    begun, event = threading.Event(), threading.Event()
+
+    class Slow(Process):
+        @blocking
+        def work(self):
+            begun.set()
+            event.wait(30)
+
+    slow = house.spawn(Slow)
+    promise = slow.work()
+    begun.wait(30)
+    house.do(house.world.kill, slow)
+    event.set()
+    assert promise.exception(30).verdict == "unknown"
+
+
+def test_a_handler_may_wait_for_plain_processes(house: House) -> None:
+    class Asking(Process):
+        @blocking
+        def ask(self, other):
+            return other.run(lambda: 7).get()
+
+    assert house.spawn(Asking).ask(house.spawn(Actor)).get(30) == 7
+
+
+def test_closed_threads_begin_nothing_more() -> None:
+    threads, event, ran = Threads(1), threading.Event(), []
+    begun = threading.Event()
+
+    def first() -> None:
+        begun.set()
+        event.wait(30)
+
+    threads.submit(first)
+    threads.submit(ran.append, 1)
+    begun.wait(30)
+    threads.close()
+    event.set()
+    for thread in threading.enumerate():
+        if thread.name == "splice-blocking" and thread.is_alive():
+            thread.join(0.2)
+    assert ran == []
+
+
+def test_unlooked_answers_of_threads_do_not_pile_up(house: House) -> None:
+    blocker: Any = house.spawn(Blocker)
+    for _ in range(50):
+        blocker.thread()
+    assert blocker.plain().get(30) == []

@@ -1,0 +1,243 @@
+"""Coroutines: a generator as a process, in step with whoever iterates."""
+
+import gc
+from typing import Any
+
+import pytest
+
+from splice.actor.coroutine import AsyncCoroutine, Coroutine
+from splice.actor.process import Process
+from splice.errors import CoroutineEnded
+from splice.testing.actors import World
+
+
+def count(n: int) -> Any:
+    yield from range(n)
+    return "end"
+
+
+def echo() -> Any:
+    got = None
+    while True:
+        got = yield got
+
+
+def careful(events: list[str]) -> Any:
+    try:
+        while True:
+            try:
+                yield "value"
+            except ValueError as error:
+                events.append(str(error))
+    finally:
+        events.append("closed")
+
+
+async def acount(n: int) -> Any:
+    for i in range(n):
+        yield i
+
+
+async def aecho() -> Any:
+    got = None
+    while True:
+        got = yield got
+
+
+def coroutine(world: World, function: Any, *args: Any) -> Any:
+    return world.spawn(Coroutine, function, args, {})
+
+
+def acoroutine(world: World, function: Any, *args: Any) -> Any:
+    return world.spawn(AsyncCoroutine, function, args, {})
+
+
+def test_it_is_iterated_in_a_handler(world: World) -> None:
+    coro = coroutine(world, count, 5)
+    assert world.run(lambda: list(coro)) == [0, 1, 2, 3, 4]
+
+
+def test_the_builtin_next_steps_it(world: World) -> None:
+    coro = coroutine(world, count, 5)
+    assert world.run(lambda: (next(coro), next(coro))) == (0, 1)
+
+
+def test_next_is_also_a_message(world: World) -> None:
+    coro = coroutine(world, count, 5)
+    assert world.wait(coro.next()) == 0
+
+
+def test_the_end_is_stop_iteration_with_what_it_returned(world: World) -> None:
+    coro = coroutine(world, count, 0)
+
+    def story() -> Any:
+        with pytest.raises(StopIteration) as caught:
+            next(coro)
+        return caught.value.value
+
+    assert world.run(story) == "end"
+
+
+def test_out_of_a_promise_the_end_is_coroutine_ended(world: World) -> None:
+    coro = coroutine(world, count, 0)
+    for _ in range(2):
+        with pytest.raises(CoroutineEnded) as caught:
+            world.wait(coro.next())
+        assert caught.value.value == "end"
+
+
+def test_it_is_iterated_asynchronously(world: World) -> None:
+    coro = coroutine(world, count, 3)
+
+    async def story() -> Any:
+        return [value async for value in coro]
+
+    assert world.run_async(story) == [0, 1, 2]
+
+
+def test_send_gives_a_value_to_the_yield_it_stands_at(world: World) -> None:
+    coro = coroutine(world, echo)
+    world.wait(coro.next())
+    assert world.wait(coro.send(5)) == 5
+
+
+def test_send_starts_a_generator_that_has_not_started(world: World) -> None:
+    coro = coroutine(world, echo)
+    assert world.wait(coro.send(5)) == 5
+
+
+def test_throw_raises_at_the_yield(world: World) -> None:
+    events: list[str] = []
+    coro = coroutine(world, careful, events)
+    world.wait(coro.next())
+    assert world.wait(coro.throw(ValueError("thrown"))) == "value"
+    assert events == ["thrown"]
+
+
+def test_close_ends_the_generator(world: World) -> None:
+    events: list[str] = []
+    coro = coroutine(world, careful, events)
+    world.wait(coro.next())
+    world.wait(coro.close())
+    assert events == ["closed"]
+    with pytest.raises(CoroutineEnded):
+        world.wait(coro.next())
+
+
+def test_stopping_the_process_closes_the_generator(world: World) -> None:
+    events: list[str] = []
+    coro = coroutine(world, careful, events)
+    world.wait(coro.next())
+    world.wait(world.stop(coro))
+    assert events == ["closed"]
+
+
+def test_an_error_of_the_generator_is_the_answer(world: World) -> None:
+    def broken() -> Any:
+        yield 1
+        raise KeyError("broken")
+
+    coro = coroutine(world, broken)
+
+    def story() -> None:
+        next(coro)
+        with pytest.raises(KeyError, match="broken"):
+            next(coro)
+        with pytest.raises(StopIteration):
+            next(coro)
+
+    world.run(story)
+
+
+def test_a_generator_may_wait_for_other_processes(world: World) -> None:
+    class Clerk(Process):
+        def double(self, n):
+            return n * 2
+
+    clerk = world.spawn(Clerk)
+
+    def doubled(n: int) -> Any:
+        for i in range(n):
+            yield clerk.double(i).get()
+
+    coro = coroutine(world, doubled, 3)
+    assert world.run(lambda: list(coro)) == [0, 2, 4]
+
+
+# ---- asynchronous generators
+
+
+def test_an_async_generator_is_iterated_either_way(world: World) -> None:
+    first, second = acoroutine(world, acount, 3), acoroutine(world, acount, 3)
+
+    async def story() -> Any:
+        return [value async for value in second]
+
+    assert world.run(lambda: list(first)) == [0, 1, 2]
+    assert world.run_async(story) == [0, 1, 2]
+
+
+def test_an_async_generator_takes_send_throw_and_close(world: World) -> None:
+    coro = acoroutine(world, aecho)
+    assert world.wait(coro.send(5)) == 5
+    with pytest.raises(ValueError, match="thrown"):
+        world.wait(coro.throw(ValueError("thrown")))
+    world.wait(coro.close())
+    with pytest.raises(CoroutineEnded):
+        world.wait(coro.next())
+
+
+# ---- asking ahead
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 5, 100])
+def test_a_stream_gives_every_value_in_order(world: World, prefetch: int) -> None:
+    coro = coroutine(world, count, 50)
+    assert world.run(lambda: list(coro.stream(prefetch))) == list(range(50))
+
+
+def test_a_stream_is_iterated_asynchronously(world: World) -> None:
+    coro = acoroutine(world, acount, 50)
+
+    async def story() -> Any:
+        return [value async for value in coro.stream(7)]
+
+    assert world.run_async(story) == list(range(50))
+
+
+def test_a_stream_asks_ahead_no_more_than_it_was_told(world: World) -> None:
+    produced: list[int] = []
+
+    def noted() -> Any:
+        for i in range(100):
+            produced.append(i)
+            yield i
+
+    stream = coroutine(world, noted).stream(5)
+    assert world.run(lambda: next(stream)) == 0
+    assert len(produced) == 5
+
+
+def test_what_a_stream_asked_for_beyond_the_end_is_no_failure_to_report(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    coro = coroutine(world, count, 3)
+    world.run(lambda: list(coro.stream(10)))
+    world.settle()
+    gc.collect()
+    assert caplog.records == []
+
+
+def test_a_stream_stays_at_its_end(world: World) -> None:
+    coro = coroutine(world, count, 3)
+
+    def story() -> Any:
+        stream = coro.stream(10)
+        return list(stream), list(stream)
+
+    assert world.run(story) == ([0, 1, 2], [])
+
+
+def test_a_stream_asks_for_one_at_least(world: World) -> None:
+    with pytest.raises(ValueError, match="at least 1 value ahead, not 0"):
+        coroutine(world, count, 3).stream(0)

@@ -1,0 +1,66 @@
+"""The directory: who lives on a node, and who once did."""
+
+from typing import Any
+
+from splice.actor.directory import PAST_NAMES, Directory
+from splice.actor.process import Process
+from splice.testing.actors import World
+
+
+class Clerk(Process):
+    def echo(self, value):
+        return value
+
+
+def test_processes_are_found_by_name_and_id(world: World) -> None:
+    named, plain = world.spawn(Clerk, name="clerk"), world.spawn(Clerk)
+    directory = world.scheduler.directory
+    found = [
+        directory.get("clerk"),
+        directory.get(plain.sp_id),
+        directory.get("nobody"),
+    ]
+    assert found == [world.cell(named), world.cell(plain), None]
+
+
+def test_processes_are_listed_in_the_order_they_were_made(world: World) -> None:
+    made = [world.cell(world.spawn(Clerk)) for _ in range(5)]
+    assert world.scheduler.directory.cells() == made
+
+
+def test_ids_are_never_used_again(world: World) -> None:
+    first = world.spawn(Clerk)
+    world.kill(first)
+    assert world.spawn(Clerk).sp_id > first.sp_id
+
+
+def test_what_has_ended_is_told_from_what_never_was(world: World) -> None:
+    named, plain = world.spawn(Clerk, name="clerk"), world.spawn(Clerk)
+    directory = world.scheduler.directory
+    world.kill(named)
+    world.kill(plain)
+    used: list[Any] = ["clerk", plain.sp_id, "nobody", plain.sp_id + 1, 0]
+    assert [directory.was_used(one) for one in used] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_only_so_many_past_names_are_remembered() -> None:
+    directory = Directory()
+    for i in range(PAST_NAMES + 1):
+        directory.remove(f"clerk-{i}")
+    assert not directory.was_used("clerk-0")
+    assert directory.was_used("clerk-1")
+
+
+def test_the_mail_of_a_process_can_be_counted(world: World) -> None:
+    clerk = world.spawn(Clerk)
+    for i in range(7):
+        clerk.echo(i)
+    assert world.cell(clerk).mail() == 7
+    world.settle()
+    assert world.cell(clerk).mail() == 0

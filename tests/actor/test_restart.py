@@ -1,0 +1,168 @@
+"""What a supervisor decides when a child ends: every strategy, kind and intensity."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splice.actor.restart import (
+    KINDS,
+    STRATEGIES,
+    Forget,
+    GiveUp,
+    Keep,
+    Member,
+    Policy,
+    Restart,
+    comes_back,
+)
+
+FAILURES = ["killed", "noproc", "bored", ValueError("x"), None, ["unhashable"]]
+
+
+def family(*kinds: Any) -> list[Member]:
+    return [Member(number, kind) for number, kind in enumerate(kinds)]
+
+
+def decide(strategy: Any, kinds: Any, ended: int, reason: Any = "bored") -> Any:
+    return Policy(strategy).decide(family(*kinds), ended, reason, (), 0.0)
+
+
+# ---- kinds and reasons
+
+
+@pytest.mark.parametrize("reason", ["normal", "shutdown", *FAILURES])
+def test_a_permanent_child_always_comes_back(reason):
+    assert comes_back("permanent", reason)
+
+
+@pytest.mark.parametrize("reason", ["normal", "shutdown", *FAILURES])
+def test_a_temporary_child_never_comes_back(reason):
+    assert not comes_back("temporary", reason)
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+def test_a_transient_child_comes_back_from_a_failure(reason):
+    assert comes_back("transient", reason)
+
+
+@pytest.mark.parametrize("reason", ["normal", "shutdown"])
+def test_a_transient_child_that_ends_in_order_stays_and_is_known(reason):
+    assert decide("one_for_one", ["transient"], 0, reason) == Keep()
+
+
+def test_a_temporary_child_is_forgotten():
+    assert decide("one_for_one", ["temporary"], 0) == Forget()
+
+
+def test_a_simple_child_that_does_not_come_back_is_forgotten():
+    assert decide("simple_one_for_one", ["transient"], 0, "normal") == Forget()
+
+
+# ---- strategies
+
+
+@pytest.mark.parametrize("strategy", ["one_for_one", "simple_one_for_one"])
+def test_one_for_one_restarts_it_alone(strategy):
+    action = decide(strategy, ["permanent"] * 3, 1)
+    assert (action.stop, action.start) == ((), (1,))
+
+
+def test_one_for_all_stops_all_others_in_reverse_and_starts_all_in_order():
+    action = decide("one_for_all", ["permanent"] * 4, 1)
+    assert (action.stop, action.start) == ((3, 2, 0), (0, 1, 2, 3))
+
+
+def test_rest_for_one_touches_those_started_after_it():
+    action = decide("rest_for_one", ["permanent"] * 4, 1)
+    assert (action.stop, action.start) == ((3, 2), (1, 2, 3))
+
+
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_a_temporary_sibling_is_stopped_and_forgotten(strategy):
+    action = decide(strategy, ["permanent", "temporary", "permanent"], 0)
+    assert (action.stop, action.forget, action.start) == ((2, 1), (1,), (0, 2))
+
+
+# ---- intensity
+
+
+def test_one_restart_more_than_the_intensity_is_too_many():
+    policy, members = Policy(intensity=2, period=5.0), family("permanent")
+    times: Any = ()
+    for now in (0.0, 1.0):
+        times = policy.decide(members, 0, "bored", times, now).restarts
+    assert policy.decide(members, 0, "bored", times, 2.0) == GiveUp()
+
+
+def test_restarts_before_the_period_do_not_count():
+    policy, members = Policy(intensity=1, period=5.0), family("permanent")
+    times = policy.decide(members, 0, "bored", (), 0.0).restarts
+    assert policy.decide(members, 0, "bored", times, 5.1).restarts == (5.1,)
+
+
+def test_an_intensity_of_zero_bears_nothing():
+    policy = Policy(intensity=0)
+    assert policy.decide(family("permanent"), 0, "x", (), 0.0) == GiveUp()
+
+
+def test_an_end_that_restarts_nothing_is_no_restart():
+    policy = Policy(intensity=0)
+    assert policy.decide(family("transient"), 0, "normal", (), 0.0) == Keep()
+
+
+@given(st.lists(st.floats(0, 100), max_size=30), st.integers(0, 5), st.floats(0.1, 20))
+def test_it_gives_up_exactly_when_more_restarts_than_allowed_are_in_a_period(
+    steps, intensity, period
+):
+    policy, members = Policy("one_for_one", intensity, period), family("permanent")
+    times: tuple[float, ...] = ()
+    all_times: list[float] = []
+    now = 0.0
+    for step in steps:
+        now += step
+        all_times.append(now)
+        action = policy.decide(members, 0, "bored", times, now)
+        too_many = sum(now - t <= period for t in all_times) > intensity
+        assert isinstance(action, GiveUp) == too_many
+        if too_many:
+            return
+        times = action.restarts
+
+
+@given(
+    st.sampled_from(STRATEGIES),
+    st.lists(st.sampled_from(KINDS), min_size=1, max_size=6),
+    st.data(),
+)
+def test_every_restart_is_whole(strategy, kinds, data):
+    ended = data.draw(st.integers(0, len(kinds) - 1))
+    reason = data.draw(st.sampled_from(["normal", "shutdown", "killed"]))
+    action = decide(strategy, kinds, ended, reason)
+    if not isinstance(action, Restart):
+        assert not comes_back(kinds[ended], reason)
+        return
+    assert ended not in action.stop
+    assert list(action.stop) == sorted(action.stop, reverse=True)
+    assert list(action.start) == sorted(action.start)
+    assert set(action.stop) | {ended} == set(action.start) | set(action.forget)
+    assert all(kinds[key] == "temporary" for key in action.forget)
+    assert all(kinds[key] != "temporary" for key in action.start)
+
+
+# ---- policies
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"strategy": "all"}, "no strategy 'all'"),
+        ({"intensity": -1}, "intensity"),
+        ({"intensity": "1"}, "intensity"),
+        ({"period": 0}, "period"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        Policy(**arguments)

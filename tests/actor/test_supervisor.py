@@ -1,0 +1,613 @@
+"""Supervisors: start, stop, administration, restarts by kind and strategy, intensity, trees."""
+
+from typing import Any
+
+import pytest
+
+from splice.actor.childspec import ChildCounts, child
+from splice.actor.deferred import Deferred
+from splice.actor.handlers import blocking
+from splice.actor.process import Process
+from splice.actor.proxy import tell
+from splice.actor.supervisor import Supervisor
+from splice.errors import (
+    ChildExists,
+    ChildRunning,
+    Exit,
+    NameTaken,
+    NoSuchChild,
+    ProcessKilled,
+    ProcessStopped,
+)
+from splice.testing.actors import World
+
+LOG: list[Any] = []
+
+
+class Clerk(Process):
+    """Counts, ends as it is asked to, and logs its starts and ends."""
+
+    def __init__(self, label="clerk", starts=None):
+        self.label = label
+        self.count = 0
+        LOG.append(f"+{label}")
+        if starts is not None:
+            starts.append(None)
+            if len(starts) in {2, 3}:
+                raise OSError("not yet")
+
+    def add(self):
+        self.count += 1
+        return self.count
+
+    def fail(self, error=None):
+        raise error or ValueError("broken")
+
+    async def fail_async(self):
+        raise ValueError("broken")
+
+    @blocking
+    def fail_blocking(self):
+        raise ValueError("broken")
+
+    def leave(self, reason):
+        raise Exit(reason)
+
+    def hold(self, promise):
+        return promise.get()
+
+    def hold_on(self, promise):
+        try:
+            promise.get()
+        except ProcessKilled:
+            return promise.get()
+
+    def sp_terminate(self, reason):
+        LOG.append(f"-{self.label}")
+
+
+class Broken(Process):
+    def __init__(self):
+        raise OSError("cannot start")
+
+
+class Sticky(Clerk):
+    """Does not end in time."""
+
+    def __init__(self, gate):
+        super().__init__("sticky")
+        self.gate = gate
+
+    def sp_terminate(self, reason):
+        self.gate.get()
+
+
+class Office(Supervisor):
+    strategy = "one_for_all"
+    children = (child(Clerk, "a", id="a"), child(Clerk, "b", id="b"))
+
+
+@pytest.fixture(autouse=True)
+def log() -> list[Any]:
+    LOG.clear()
+    return LOG
+
+
+def supervisor(world: World, *labels: str, **options: Any) -> Any:
+    specs = [child(Clerk, label, id=label) for label in labels]
+    return world.spawn(Supervisor, children=specs, **options)
+
+
+def proxy(world: World, sup: Any, id: Any) -> Any:  # noqa: A002
+    [info] = [i for i in world.wait(sup.which_children()) if i.id == id]
+    return info.proxy
+
+
+def states(world: World, sup: Any) -> list[Any]:
+    world.settle()
+    return [(i.id, i.state) for i in world.wait(sup.which_children())]
+
+
+def quietly(promise: Any) -> None:
+    promise.add_done_callback(lambda _: None)
+
+
+def has_ended(world: World, proc: Any) -> bool:
+    world.settle()
+    return world.cell(proc).has_ended
+
+
+# ---- start
+
+
+def test_children_are_started_in_order(world, log):
+    supervisor(world, "a", "b", "c")
+    assert log == ["+a", "+b", "+c"]
+
+
+def test_a_subclass_may_say_everything(world, log):
+    office = world.spawn(Office)
+    assert [i.id for i in world.wait(office.which_children())] == ["a", "b"]
+
+
+def test_a_supervisor_may_have_no_children(world):
+    sup = world.spawn(Supervisor)
+    assert world.wait(sup.count_children()) == ChildCounts(0, 0, 0, 0)
+
+
+def test_a_child_that_cannot_start_fails_the_start_and_stops_those_before(world, log):
+    specs = [child(Clerk, "a", id="a"), child(Clerk, "b", id="b"), child(Broken)]
+    with pytest.raises(OSError, match="cannot start") as error:
+        world.spawn(Supervisor, children=specs)
+    assert log == ["+a", "+b", "-b", "-a"]
+    assert "Broken" in error.value.__notes__[0]
+
+
+def test_children_that_end_while_their_supervisor_stops_are_no_trouble(world):
+    sup = supervisor(world, "a", "b", "c")
+    proxies = [proxy(world, sup, each) for each in "abc"]
+    stopped = world.stop(sup)
+    for each in proxies:
+        quietly(each.fail())
+    world.wait(stopped)
+    assert all(has_ended(world, each) for each in proxies)
+
+
+def test_two_children_of_one_id_fail_the_start(world):
+    with pytest.raises(ChildExists):
+        supervisor(world, "a", "a")
+
+
+@pytest.mark.parametrize(
+    "options", [{"strategy": "all"}, {"intensity": -1}, {"period": 0}]
+)
+def test_options_that_make_no_sense_fail_the_start(world, options):
+    with pytest.raises(ValueError, match=r"all|intensity|period"):
+        world.spawn(Supervisor, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"restart": "always"}, {"shutdown": "later"}, {"shutdown": -1}]
+)
+def test_a_spec_that_makes_no_sense_is_refused(options):
+    with pytest.raises(ValueError, match=r"always|later|-1"):
+        child(Clerk, **options)
+
+
+def test_a_spec_wants_a_process_class():
+    with pytest.raises(TypeError, match="process class"):
+        child(int)
+
+
+# ---- stop
+
+
+def test_a_supervisor_stops_its_children_in_reverse_order(world, log):
+    sup = supervisor(world, "a", "b", "c")
+    log.clear()
+    world.wait(world.stop(sup))
+    assert log == ["-c", "-b", "-a"]
+
+
+def test_a_child_that_does_not_end_in_time_is_killed(world):
+    gate = Deferred(world.scheduler)
+    quietly(gate)  # it is never set
+    sup = world.spawn(Supervisor, children=[child(Sticky, gate, shutdown=2.0)])
+    sticky = proxy(world, sup, "Sticky")
+    before = world.loop.time()
+    world.wait(world.stop(sup))
+    assert has_ended(world, sticky)
+    assert world.loop.time() - before == pytest.approx(2.0)
+
+
+def test_a_brutal_shutdown_runs_no_clean_up(world, log):
+    spec = child(Clerk, "a", shutdown="kill")
+    sup = world.spawn(Supervisor, children=[spec])
+    world.wait(world.stop(sup))
+    assert log == ["+a"]
+
+
+def test_the_children_of_a_killed_supervisor_end(world):
+    sup = supervisor(world, "a", "b")
+    both = [proxy(world, sup, "a"), proxy(world, sup, "b")]
+    world.kill(sup)
+    assert all(has_ended(world, each) for each in both)
+
+
+# ---- administration
+
+
+def test_a_child_can_be_started_later(world):
+    sup = supervisor(world, "a")
+    made = world.wait(sup.start_child(child(Clerk, "b", id="b")))
+    assert world.wait(made.add()) == 1
+    assert states(world, sup) == [("a", "running"), ("b", "running")]
+
+
+def test_a_child_that_cannot_start_later_is_not_kept(world):
+    sup = supervisor(world, "a")
+    with pytest.raises(OSError, match="cannot start"):
+        world.wait(sup.start_child(child(Broken)))
+    assert states(world, sup) == [("a", "running")]
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_an_id_is_given_once(world, is_running):
+    sup = supervisor(world, "a")
+    if not is_running:
+        world.wait(sup.terminate_child("a"))
+    with pytest.raises(ChildExists):
+        world.wait(sup.start_child(child(Clerk, id="a")))
+
+
+def test_a_terminated_child_stays_known_and_is_not_restarted(world):
+    sup = supervisor(world, "a")
+    world.wait(sup.terminate_child("a"))
+    assert states(world, sup) == [("a", "stopped")]
+
+
+def test_a_terminated_child_can_be_restarted_under_its_url(world):
+    sup = supervisor(world, "a")
+    first = proxy(world, sup, "a")
+    world.wait(sup.terminate_child("a"))
+    assert isinstance(first.add().exception(), ProcessStopped)
+    assert world.wait(sup.restart_child("a")) == first
+    assert world.wait(first.add()) == 1
+
+
+def test_a_terminated_child_whose_name_was_taken_cannot_be_restarted(world):
+    sup = world.spawn(Supervisor, children=[child(Clerk, sp_id="till")])
+    world.wait(sup.terminate_child("till"))
+    world.spawn(Clerk, name="till")
+    with pytest.raises(NameTaken):
+        world.wait(sup.restart_child("till"))
+
+
+def test_a_child_that_cannot_be_restarted_stays_stopped(world):
+    starts: list[Any] = []
+    sup = world.spawn(Supervisor, children=[child(Clerk, "a", starts, id="a")])
+    world.wait(sup.terminate_child("a"))
+    with pytest.raises(OSError, match="not yet"):
+        world.wait(sup.restart_child("a"))
+    assert states(world, sup) == [("a", "stopped")]
+
+
+def test_a_temporary_child_that_is_terminated_is_forgotten(world):
+    sup = world.spawn(Supervisor, children=[child(Clerk, restart="temporary")])
+    world.wait(sup.terminate_child("Clerk"))
+    assert states(world, sup) == []
+
+
+def test_a_stopped_child_can_be_deleted(world):
+    sup = supervisor(world, "a", "b")
+    world.wait(sup.terminate_child("a"))
+    world.wait(sup.delete_child("a"))
+    assert states(world, sup) == [("b", "running")]
+
+
+@pytest.mark.parametrize("what", ["delete_child", "restart_child"])
+def test_a_running_child_is_neither_deleted_nor_restarted(world, what):
+    sup = supervisor(world, "a")
+    with pytest.raises(ChildRunning):
+        world.wait(getattr(sup, what)("a"))
+
+
+@pytest.mark.parametrize("what", ["terminate_child", "delete_child", "restart_child"])
+def test_what_is_not_there_cannot_be_handled(world, what):
+    sup = supervisor(world, "a")
+    with pytest.raises(NoSuchChild, match="'a'"):
+        world.wait(getattr(sup, what)("b"))
+
+
+def test_children_are_counted_by_type(world):
+    specs = [child(Clerk), child(Office), child(Clerk, id="off")]
+    sup = world.spawn(Supervisor, children=specs)
+    world.wait(sup.terminate_child("off"))
+    assert world.wait(sup.count_children()) == ChildCounts(3, 2, 1, 2)
+
+
+def test_an_error_of_administration_does_not_end_a_supervised_supervisor(world):
+    top = world.spawn(Supervisor, children=[child(Office)])
+    office = proxy(world, top, "Office")
+    with pytest.raises(NoSuchChild):
+        world.wait(office.delete_child("z"))
+    assert not has_ended(world, office)
+
+
+# ---- exit kinds x restart types
+
+ENDS = {
+    "normal": lambda c: c.leave("normal"),
+    "shutdown": lambda c: c.leave("shutdown"),
+    "abnormal": lambda c: c.leave("bored"),
+    "error": lambda c: c.fail(),
+    "async error": lambda c: c.fail_async(),
+    "blocking error": lambda c: c.fail_blocking(),
+}
+IN_ORDER = {"normal", "shutdown"}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
+def test_a_child_is_restarted_by_its_kind_and_the_way_it_ended(world, end, restart):
+    sup = world.spawn(Supervisor, children=[child(Clerk, id="c", restart=restart)])
+    clerk = proxy(world, sup, "c")
+    world.wait(clerk.add())
+    end_it = ENDS[end](clerk)
+    world.run(end_it.exception)
+    comes_back = restart == "permanent" or (
+        restart == "transient" and end not in IN_ORDER
+    )
+    if comes_back:
+        assert states(world, sup) == [("c", "running")]
+        assert world.wait(clerk.add()) == 1
+    else:
+        kept = [] if restart == "temporary" else [("c", "stopped")]
+        assert states(world, sup) == kept
+        assert isinstance(clerk.add().exception(), ProcessStopped)
+
+
+@pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
+def test_a_killed_child_is_restarted_unless_it_is_temporary(world, restart):
+    sup = world.spawn(Supervisor, children=[child(Clerk, id="c", restart=restart)])
+    world.kill(proxy(world, sup, "c"))
+    expected = [] if restart == "temporary" else [("c", "running")]
+    assert states(world, sup) == expected
+
+
+# ---- what a restart keeps
+
+
+def test_the_caller_of_the_failing_handler_gets_the_error(world):
+    sup = supervisor(world, "a")
+    with pytest.raises(ValueError, match="broken"):
+        world.wait(proxy(world, sup, "a").fail())
+
+
+def test_mail_that_was_queued_is_handled_by_the_next_life(world):
+    sup = supervisor(world, "a")
+    clerk = proxy(world, sup, "a")
+    world.wait(clerk.add())
+    quietly(clerk.fail())
+    assert [world.wait(p) for p in [clerk.add(), clerk.add()]] == [1, 2]
+
+
+def test_a_restarted_child_keeps_name_and_url(world):
+    sup = world.spawn(Supervisor, children=[child(Clerk, sp_id="till")])
+    clerk = proxy(world, sup, "till")
+    quietly(clerk.fail())
+    world.settle()
+    assert proxy(world, sup, "till").sp_url == clerk.sp_url
+    assert world.scheduler.directory.get("till") is world.cell(clerk)
+
+
+def test_queued_mail_fails_when_the_child_does_not_come_back(world):
+    sup = supervisor(world, "a", intensity=0)
+    clerk = proxy(world, sup, "a")
+    quietly(clerk.fail())
+    late = clerk.add()
+    assert has_ended(world, sup)
+    assert isinstance(late.exception(), ProcessStopped)
+
+
+def test_a_handler_that_is_still_parked_never_meets_the_next_life(world):
+    sup = supervisor(world, "a")
+    clerk = proxy(world, sup, "a")
+    gate = Deferred(world.scheduler)
+    held = clerk.hold_on(gate)
+    world.settle()
+    late = clerk.add()
+    world.kill(clerk)
+    assert isinstance(world.run(held.exception), ProcessStopped)
+    assert not late.done()
+    gate.set("free")
+    assert world.wait(late) == 1
+
+
+def test_a_restart_that_fails_is_tried_again(world):
+    starts: list[Any] = []
+    spec = child(Clerk, "a", starts, id="a")
+    sup = world.spawn(Supervisor, children=[spec], intensity=3)
+    clerk = proxy(world, sup, "a")
+    quietly(clerk.fail())
+    assert world.wait(clerk.add()) == 1
+    assert len(starts) == 4
+
+
+def test_restarts_that_fail_count(world):
+    starts: list[Any] = []
+    spec = child(Clerk, "a", starts, id="a")
+    sup = world.spawn(Supervisor, children=[spec], intensity=2)
+    quietly(proxy(world, sup, "a").fail())
+    assert has_ended(world, sup)
+
+
+# ---- strategies
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        ("one_for_one", ["-b", "+b"]),
+        ("one_for_all", ["-b", "-c", "-a", "+a", "+b", "+c"]),
+        ("rest_for_one", ["-b", "-c", "+b", "+c"]),
+    ],
+)
+def test_a_strategy_says_who_is_restarted(world, log, strategy, expected):
+    sup = supervisor(world, "a", "b", "c", strategy=strategy)
+    log.clear()
+    quietly(proxy(world, sup, "b").fail())
+    world.settle()
+    assert log == expected
+    assert states(world, sup) == [(each, "running") for each in "abc"]
+
+
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_the_mail_of_restarted_siblings_is_kept(world, strategy):
+    sup = supervisor(world, "a", "b", strategy=strategy)
+    first, second = proxy(world, sup, "a"), proxy(world, sup, "b")
+    gate = Deferred(world.scheduler)
+    held = second.hold(gate)
+    late = second.add()
+    world.settle()
+    quietly(first.fail())
+    world.settle()
+    gate.set("done")
+    assert world.wait(held) == "done"
+    assert world.wait(late) == 1
+
+
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_a_sibling_whose_restart_fails_is_tried_again(world, strategy):
+    starts: list[Any] = []
+    specs = [child(Clerk, "a", id="a"), child(Clerk, "b", starts, id="b")]
+    sup = world.spawn(Supervisor, strategy, 3, children=specs)
+    quietly(proxy(world, sup, "a").fail())
+    assert states(world, sup) == [("a", "running"), ("b", "running")]
+    assert len(starts) == 4
+
+
+def test_two_that_fail_at_once_are_both_restarted(world):
+    sup = supervisor(world, "a", "b", intensity=5)
+    both = [proxy(world, sup, "a"), proxy(world, sup, "b")]
+    for each in both:
+        quietly(each.fail())
+    assert [world.wait(each.add()) for each in both] == [1, 1]
+
+
+# ---- intensity
+
+
+def test_too_many_restarts_end_the_supervisor_and_its_children(world, log):
+    sup = supervisor(world, "a", "b", "c", intensity=1)
+    clerk = proxy(world, sup, "b")
+    quietly(clerk.fail())
+    world.settle()
+    log.clear()
+    quietly(clerk.fail())
+    assert has_ended(world, sup)
+    assert world.cell(sup).runner.reason == "shutdown"
+    assert log == ["-b", "-c", "-a"]
+
+
+def test_restarts_that_lie_further_apart_than_the_period_are_borne(world):
+    sup = supervisor(world, "a", intensity=1, period=5.0)
+    clerk = proxy(world, sup, "a")
+    for _ in range(5):
+        quietly(clerk.fail())
+        world.loop.advance(5.5)
+    assert states(world, sup) == [("a", "running")]
+
+
+# ---- simple_one_for_one
+
+
+def simple(world: World, **options: Any) -> Any:
+    spec = child(Clerk, "s", **options)
+    return world.spawn(Supervisor, strategy="simple_one_for_one", children=[spec])
+
+
+def test_simple_children_are_made_on_demand(world):
+    sup = simple(world)
+    made = [world.wait(sup.start_child()) for _ in range(3)]
+    assert world.wait(sup.count_children()) == ChildCounts(1, 3, 0, 3)
+    assert [i.proxy for i in world.wait(sup.which_children())] == made
+    assert {i.id for i in world.wait(sup.which_children())} == {None}
+
+
+def test_simple_children_get_further_arguments(world, log):
+    sup = world.spawn(
+        Supervisor, strategy="simple_one_for_one", children=[child(Clerk)]
+    )
+    world.wait(sup.start_child("x"))
+    world.wait(sup.start_child(label="y"))
+    assert log == ["+x", "+y"]
+
+
+def test_a_simple_child_is_restarted_alone_with_its_arguments(world, log):
+    sup = world.spawn(
+        Supervisor, strategy="simple_one_for_one", children=[child(Clerk)]
+    )
+    one, _ = world.wait(sup.start_child("x")), world.wait(sup.start_child("y"))
+    log.clear()
+    quietly(one.fail())
+    assert world.wait(one.add()) == 1
+    assert log == ["-x", "+x"]
+
+
+def test_a_simple_child_is_terminated_by_its_proxy_and_forgotten(world):
+    sup = simple(world)
+    one = world.wait(sup.start_child())
+    world.wait(sup.terminate_child(one))
+    assert world.wait(sup.count_children()) == ChildCounts(1, 0, 0, 0)
+
+
+def test_a_simple_supervisor_stops_its_children_the_last_one_first(world, log):
+    sup = world.spawn(
+        Supervisor, strategy="simple_one_for_one", children=[child(Clerk)]
+    )
+    for label in "xyz":
+        world.wait(sup.start_child(label))
+    log.clear()
+    world.wait(world.stop(sup))
+    assert log == ["-z", "-y", "-x"]
+
+
+def test_a_simple_child_that_cannot_start_is_not_kept(world):
+    sup = world.spawn(
+        Supervisor, strategy="simple_one_for_one", children=[child(Broken)]
+    )
+    with pytest.raises(OSError, match="cannot start"):
+        world.wait(sup.start_child())
+    assert world.wait(sup.count_children()) == ChildCounts(1, 0, 0, 0)
+
+
+def test_many_temporary_simple_children_come_and_go(world):
+    sup = simple(world, restart="temporary")
+    made = [world.wait(sup.start_child()) for _ in range(300)]
+    for each in made[::2]:
+        world.kill(each)
+    world.settle()
+    assert world.wait(sup.count_children()) == ChildCounts(1, 150, 0, 150)
+
+
+@pytest.mark.parametrize("what", ["delete_child", "restart_child"])
+def test_simple_children_are_neither_deleted_nor_restarted(world, what):
+    sup = simple(world)
+    one = world.wait(sup.start_child())
+    with pytest.raises(NoSuchChild):
+        world.wait(getattr(sup, what)(one))
+
+
+def test_a_simple_supervisor_has_exactly_one_spec(world):
+    with pytest.raises(ValueError, match="exactly 1 spec"):
+        supervisor(world, "a", "b", strategy="simple_one_for_one")
+
+
+# ---- trees
+
+
+def test_a_tree_is_stopped_from_its_leaves(world, log):
+    specs = [child(Clerk, "first", id="first"), child(Office)]
+    top = world.spawn(Supervisor, children=specs)
+    log.clear()
+    world.wait(world.stop(top))
+    assert log == ["-b", "-a", "-first"]
+
+
+def test_a_supervisor_that_gives_up_is_restarted_by_the_one_above(world):
+    spec = child(Supervisor, id="low", children=[child(Clerk, id="c")], intensity=0)
+    top = world.spawn(Supervisor, children=[spec])
+    low = proxy(world, top, "low")
+    quietly(proxy(world, low, "c").fail())
+    assert states(world, top) == [("low", "running")]
+    assert states(world, low) == [("c", "running")]
+
+
+def test_a_child_of_a_node_that_closes_is_not_restarted():
+    world = World()
+    sup = world.spawn(Supervisor, children=[child(Clerk)])
+    clerk = proxy(world, sup, "Clerk")
+    tell(clerk.add)
+    world.close()
+    assert world.cell(clerk).has_ended
