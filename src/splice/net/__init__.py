@@ -1,0 +1,1 @@
+"""Bytes between nodes: codec, frames, channels and sockets; knows no process."""

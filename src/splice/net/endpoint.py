@@ -1,0 +1,301 @@
+"""Endpoint: the ZeroMQ sockets of a node, on its own loop; a `Wire`.
+
+It moves parts and tells what becomes of connections; what they mean is decided above::
+
+     tcp://host:port   ROUTER, CURVE, ZAP --.                       .-- on_parts
+     ipc://folder/...  ROUTER --------------+-- numbers <-> Listener+-- on_up
+     a DEALER for each dial, watched -------'                       '-- on_down
+
+An address of this machine is dialled over ipc where the far node has it.  A dialled
+connection that fails is told and closed, never tried again here.  One that somebody else
+dialled gets its number with its first message.  Whoever hangs up says so with a message of
+one empty part, for a ROUTER is not told when a DEALER goes.
+
+Everything happens on the node's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import zmq
+from zmq.utils import z85
+
+from splice.config import Config
+from splice.log import logger
+from splice.net import places
+from splice.net.dialled import GOODBYE, GOODBYE_SECONDS, Dialled, Setting
+from splice.net.keys import Keys
+from splice.net.sockets import Socket, make_socket
+from splice.net.wire import Buffer, Down, Listener
+
+REMEMBERED: Final = 1024
+"""Callers that were hung up on and are remembered: what they had under way is dropped.
+Forgetting one only means to hang up again."""
+
+WARN_SECONDS: Final = 60.0
+"""Between two warnings about strangers: they may knock a thousand times a second."""
+
+MAX_SOCKETS: Final = 65535
+"""ZeroMQ's limit; its default of 1023 would be reached at five hundred dialled nodes."""
+
+CALLERS_WAITING: Final = 1024
+"""Connections not yet accepted: many nodes of a cluster may start at once."""
+
+_log = logger("net")
+
+
+class _Server:
+    """A listening ROUTER, and the numbers of those who dialled it."""
+
+    __slots__ = ("gone", "numbers", "socket")
+
+    def __init__(self) -> None:
+        self.socket: Socket
+        self.numbers: dict[bytes, int] = {}
+        self.gone: set[bytes] = set()
+
+
+class Endpoint:
+    """The sockets of one node.
+
+    Args:
+        loop: the node's.
+        config: where to listen, and the times.
+        keys: who is a member.
+        listener: is told what happens; never out of a call of this object but `pump`.
+
+    Raises:
+        OSError: it cannot listen at the configured address; the text says why.
+    """
+
+    addresses: tuple[str, ...]
+    """Where others reach us: tcp, then ipc where there is a safe folder for it."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        config: Config,
+        keys: Keys,
+        listener: Listener,
+    ) -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
+        folder = places.ipc_folder(os.environ)
+        self._setting = Setting(loop, config, keys, listener, context, folder)
+        self._numbers = itertools.count(1)
+        self._dialled: dict[int, Dialled] = {}
+        self._callers: dict[int, tuple[_Server, bytes]] = {}
+        self._servers: list[_Server] = []
+        self._others: list[Socket] = []
+        self._warned = -WARN_SECONDS
+        self._socket_file: Path | None = None
+        try:
+            self._open()
+        except BaseException:
+            self.close(0)
+            raise
+
+    # ---------------------------------------------------------------- Wire
+
+    def dial(self, address: str) -> int:
+        """Begin a connection; `on_up` or `on_down` with its number follows later.
+
+        Args:
+            address: ``tcp://host:port``, or ``ipc://path`` on this machine.
+
+        Raises:
+            ValueError: the address is malformed.
+        """
+        number = next(self._numbers)
+        forget = self._dialled.pop
+        self._dialled[number] = Dialled(self._setting, number, address, forget)
+        return number
+
+    def send(self, connection: int, parts: Sequence[Buffer]) -> bool:
+        """Send one message; False: full or gone, nothing was sent.
+
+        Parts of 64 KiB and more are not copied: they must not change until they are sent.
+        """
+        dialled = self._dialled.get(connection)
+        if dialled is not None:
+            return dialled.send(parts)
+        if connection not in self._callers:
+            return False
+        server, routing_id = self._callers[connection]
+        try:
+            server.socket.send([routing_id, *parts])
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != errno.EHOSTUNREACH:
+                raise
+            self._setting.loop.call_soon(self._on_caller_gone, connection)
+            return False
+        return True
+
+    def hang_up(self, connection: int) -> None:
+        """End a connection; the far side is told, `on_down` does not follow here."""
+        dialled = self._dialled.pop(connection, None)
+        if dialled is not None:
+            dialled.close(GOODBYE_SECONDS)
+        elif connection in self._callers:
+            self.send(connection, [GOODBYE])
+            self._forget_caller(connection)
+
+    def pump(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for something to read, and hand it on.
+
+        For the loop's own thread while the loop stands still; what the loop would do
+        besides (timers, name look-ups) stands still too.
+        """
+        sockets = {one.zmq: one for one in self._all_sockets()}
+        poller = zmq.Poller()
+        for each in sockets:
+            poller.register(each, zmq.POLLIN)
+        for ready, _ in poller.poll(round(timeout * 1000)):
+            sockets[ready].serve()
+
+    def close(self, linger: float) -> None:
+        """Close everything; what is unsent gets `linger` seconds.  Blocks for so long."""
+        if self._setting.context.closed:
+            return
+        if self._socket_file is not None:
+            # now, while the port is ours: a successor on it has a file of the same name
+            self._socket_file.unlink(missing_ok=True)
+        for number in list(self._callers):
+            self.send(number, [GOODBYE])
+            self._forget_caller(number)
+        for dialled in self._dialled.values():
+            dialled.close(linger)
+        self._dialled.clear()
+        for server in self._servers:
+            server.socket.close(linger)
+        for other in self._others:
+            other.close()
+        self._setting.context.term()
+
+    # ---------------------------------------------------------------- to listen
+
+    def _open(self) -> None:
+        # before any bind: ZeroMQ would let everybody in who comes earlier
+        zap = self._setting.context.socket(zmq.REP)
+        self._others.append(Socket(self._setting.loop, zap, partial(self._admit, zap)))
+        zap.bind("inproc://zeromq.zap.01")
+        host, port = self._listen_tcp()
+        self.addresses = (places.join_address(self._advertised(host), port),)
+        folder = self._setting.folder
+        if folder is not None:
+            path = self._socket_file = places.ipc_path(folder, host, port)
+            with places.swept(folder):
+                self._listen(self._router(), f"ipc://{path}")
+            self.addresses += (f"ipc://{path}",)
+
+    def _listen_tcp(self) -> tuple[str, int]:
+        config = self._setting.config
+        host = config.address.strip("[]")
+        if not places.is_numeric(host):
+            host = places.look_up(host)
+        router = self._router()
+        router.ipv6 = ":" in host
+        router.zap_domain = b"splice"
+        router.curve_server = True
+        router.curve_publickey = self._setting.keys.server.public
+        router.curve_secretkey = self._setting.keys.server.secret
+        strangers = router.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        )
+        self._others.append(Socket(self._setting.loop, strangers, self._on_stranger))
+        self._listen(router, places.join_address(host, config.port or "*"))
+        return places.split_address(router.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+
+    def _advertised(self, host: str) -> str:
+        if self._setting.config.advertise:
+            return self._setting.config.advertise.strip("[]")
+        return places.primary_host() if host in places.WILDCARDS else host
+
+    def _router(self) -> zmq.Socket[bytes]:
+        router = make_socket(self._setting.context, zmq.ROUTER, self._setting.config)
+        router.router_mandatory = True  # or it drops what it cannot send
+        router.backlog = CALLERS_WAITING
+        return router
+
+    def _listen(self, router: zmq.Socket[bytes], where: str) -> None:
+        server = _Server()
+        on_called = partial(self._on_called, server)
+        server.socket = Socket(self._setting.loop, router, on_called)
+        self._servers.append(server)
+        try:
+            router.bind(where)
+        except zmq.ZMQError as error:
+            raise OSError(
+                error.errno,
+                f"cannot listen on {where}: {error.strerror}; choose another address or "
+                "port (port 0 takes a free one)",
+            ) from error
+
+    def _admit(self, zap: zmq.Socket[bytes], request: list[Buffer]) -> None:
+        """Answer ZeroMQ's question who may connect (RFC 27): the cluster's members."""
+        version, request_id = request[:2]
+        is_member = (
+            request[5] == b"CURVE"
+            and z85.encode(bytes(request[6])) == self._setting.keys.member.public
+        )
+        verdict = [b"200", b"member"] if is_member else [b"400", b"no member"]
+        zap.send_multipart([version, request_id, *verdict, b"", b""])
+
+    def _on_stranger(self, event: list[Buffer]) -> None:
+        now = self._setting.loop.time()
+        if now - self._warned < WARN_SECONDS:
+            return
+        self._warned = now
+        _log.warning(
+            "refused a connection to %s from somebody without the key of this cluster "
+            "(fingerprint %s, from %s); others may follow unreported for %d s",
+            self.addresses[0],
+            self._setting.keys.fingerprint,
+            self._setting.keys.source,
+            WARN_SECONDS,
+        )
+
+    # ---------------------------------------------------------------- callers
+
+    def _on_called(self, server: _Server, parts: list[Buffer]) -> None:
+        routing_id = bytes(parts.pop(0))
+        number = server.numbers.get(routing_id)
+        if parts == [GOODBYE]:
+            if number is not None:
+                self._on_caller_gone(number)
+            return
+        if number is None:
+            if routing_id in server.gone:
+                return
+            number = server.numbers[routing_id] = next(self._numbers)
+            self._callers[number] = server, routing_id
+        self._setting.listener.on_parts(number, parts)
+
+    def _on_caller_gone(self, connection: int) -> None:
+        if connection in self._callers:
+            self._forget_caller(connection)
+            self._setting.listener.on_down(connection, Down.DROPPED)
+
+    def _forget_caller(self, connection: int) -> None:
+        server, routing_id = self._callers.pop(connection)
+        del server.numbers[routing_id]
+        if len(server.gone) >= REMEMBERED:
+            server.gone.clear()
+        server.gone.add(routing_id)
+
+    def _all_sockets(self) -> list[Socket]:
+        sockets = self._others + [server.socket for server in self._servers]
+        for dialled in self._dialled.values():
+            sockets += dialled.sockets()
+        return [one for one in sockets if not one.zmq.closed]

@@ -1,0 +1,304 @@
+"""Outbound: what waits to go to one node, and what is on its way to it; pure.
+
+A message goes through three states, and each has its own verdict when the channel ends::
+
+    put --> waiting --build--> flight, not tried --> flight, tried --acknowledge--> delivered
+            '------ "not delivered" -----------'     '- "unknown" -'
+
+There are two queues: *prompt* for what answers or jumps the mail (answers, refusals, stop,
+kill), and *mail*, in order, which needs credit of the receiver.  A frame takes prompt messages
+first.  Frames are numbered when they are built and kept until they are acknowledged; the
+*cursor* separates those that were sent on the present connection from those that were not,
+so a new connection, a lost frame and a full socket are all a matter of moving it back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import chain
+from typing import Any, Final
+
+from splice.config import Config
+from splice.message import REQUEST, TELL, Entry
+from splice.net.frames import encode_batch
+from splice.net.wire import Buffer
+
+FIRST_CREDIT: Final = 1024 * 1024
+"""Bytes of mail that may be sent before the receiver has said how many it takes: a few full
+frames, so that a flood starts at once, and little beside the window of a node."""
+
+
+ENTRY_BYTES: Final = 64
+"""What an entry takes besides its contents; so a flood of empty messages has a limit too."""
+
+
+class Outgoing:
+    """One message on its way to another node; thousands a turn, hence nothing but slots.
+
+    Attributes:
+        entry: the message as it stands in a frame's batch.
+        buffers: parts that travel beside the batch.
+        delivery: what `Receiver.on_delivered` needs, or None when nobody asks for that.
+        prompt: it goes ahead of mail and needs no credit.
+        size: bytes that it takes, roughly; what the backlog and the credit are counted in.
+            Who knows it need not have it counted.
+        since: when it was first found waiting for a connection, -1.0 before.
+    """
+
+    __slots__ = ("buffers", "delivery", "entry", "prompt", "since", "size")
+
+    def __init__(
+        self,
+        entry: Entry,
+        buffers: tuple[Buffer, ...] = (),
+        delivery: Any = None,
+        prompt: bool = False,
+        size: int | None = None,
+    ) -> None:
+        self.entry = entry
+        self.buffers = buffers
+        self.delivery = delivery
+        self.prompt = prompt
+        self.size = size_of(entry, buffers) if size is None else size
+        self.since = -1.0
+
+
+def size_of(entry: Entry, buffers: tuple[Buffer, ...] = ()) -> int:
+    """Return roughly how many bytes an entry takes, in a batch and in memory."""
+    size = ENTRY_BYTES
+    for part in entry:
+        kind = type(part)
+        if kind is str or kind is bytes:
+            size += len(part)
+        elif kind is tuple or kind is list:
+            size += size_of(tuple(part)) if part else 0
+        elif kind is dict:
+            size += size_of(tuple(part.values()))
+    for buffer in buffers:
+        size += memoryview(buffer).nbytes
+    return size
+
+
+class Flight:
+    """A frame that was numbered, and is kept until it is acknowledged.
+
+    Attributes:
+        ack: acknowledgement in its header, 0 for none; what we refused of the other side's
+            frames up to there is told in this frame or an earlier one.
+        size: bytes, for the backlog.
+        cost: bytes of credit that it uses.
+        requests: messages that the receiver gives back as credit.
+        tries: how often it was given to the wire.
+    """
+
+    __slots__ = (
+        "ack",
+        "batch",
+        "buffers",
+        "cost",
+        "messages",
+        "requests",
+        "sequence",
+        "size",
+        "tries",
+    )
+
+    def __init__(self, sequence: int, messages: list[Outgoing], cost: int) -> None:
+        entries = [message.entry for message in messages]
+        kinds = [entry[0] for entry in entries]
+        self.sequence = sequence
+        self.messages = messages
+        self.batch = encode_batch(entries)
+        self.buffers = list(
+            chain.from_iterable([message.buffers for message in messages])
+        )
+        self.cost = cost
+        self.size = sum([message.size for message in messages])
+        self.requests = kinds.count(REQUEST) + kinds.count(TELL)
+        self.ack = 0
+        self.tries = 0
+
+
+class Outbound:
+    """One direction of a channel, from the sender's point of view."""
+
+    first_credit = FIRST_CREDIT
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.mail: deque[Outgoing] = deque()
+        self.prompt: deque[Outgoing] = deque()
+        self.waiting_bytes = 0
+        self.restart()
+
+    def withdraw(self, ident: int) -> bool:
+        """Take a request or tell back, if it was not put into a frame yet."""
+        for message in self.mail:
+            if message.entry[1] == ident:
+                self.mail.remove(message)
+                self.waiting_bytes -= message.size
+                return True
+        return False
+
+    def restart(self) -> None:
+        """Begin a new epoch: numbers and credit start again; what waits goes on waiting."""
+        self.flights: deque[Flight] = deque()
+        self.flying_bytes = 0
+        self.sequence = 0
+        self.spent = 0
+        self.credit = self.first_credit
+        self._cursor = 0
+
+    def put(self, message: Outgoing) -> None:
+        """Take a message; `Peer.send` has the same lines of its own."""
+        (self.prompt if message.prompt else self.mail).append(message)
+        self.waiting_bytes += message.size
+
+    def absorb(self, other: Outbound) -> None:
+        """Take over what waits in another one that was never connected."""
+        self.prompt += other.prompt
+        self.mail += other.mail
+        self.waiting_bytes += other.waiting_bytes
+        other.prompt.clear()
+        other.mail.clear()
+        other.waiting_bytes = 0
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that were not sent or are not acknowledged."""
+        return self.waiting_bytes + self.flying_bytes
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits and nothing is on its way."""
+        return not (self.mail or self.prompt or self.flights)
+
+    @property
+    def _may_build(self) -> bool:
+        return bool(self.prompt or (self.mail and self.spent < self.credit))
+
+    @property
+    def is_told(self) -> bool:
+        """Everything prompt is in a frame that was given to the present connection."""
+        return not self.prompt and self._cursor == len(self.flights)
+
+    @property
+    def sent(self) -> int:
+        """Number of the last frame that was given to the present connection."""
+        return self.sequence - (len(self.flights) - self._cursor)
+
+    def next_flight(self, delivered: int) -> Flight | None:
+        """Return the next frame to send, or None when there is nothing that may go.
+
+        Args:
+            delivered: last frame of the other direction that was delivered here; it is not
+                acknowledged yet while a prompt message, perhaps a refusal of something in
+                it, has to wait for a later frame.
+        """
+        if self._cursor == len(self.flights):
+            if not self._may_build:
+                return None
+            flight = self._build()
+            flight.ack = 0 if self.prompt else delivered
+            self.flights.append(flight)
+        flight = self.flights[self._cursor]
+        self._cursor += 1
+        flight.tries += 1
+        return flight
+
+    def refused(self, sequence: int) -> None:
+        """Take back frame `sequence` and those after it, which the wire did not take."""
+        while self._cursor and self.flights[self._cursor - 1].sequence >= sequence:
+            self._cursor -= 1
+            self.flights[self._cursor].tries -= 1
+
+    def rewind(self, received: int) -> None:
+        """Send again what is kept, but for what the other side has up to `received`."""
+        self._cursor = sum(flight.sequence <= received for flight in self.flights)
+
+    def grant(self, credit: int) -> None:
+        """Note how much mail the receiver takes in all; an old word changes nothing."""
+        self.credit = max(self.credit, credit)
+
+    def acknowledge(self, ack: int) -> list[Outgoing]:
+        """Drop what was delivered and return the messages of it that somebody asks about."""
+        told: list[Outgoing] = []
+        while self.flights and self.flights[0].sequence <= ack:
+            flight = self.flights.popleft()
+            self.flying_bytes -= flight.size
+            self._cursor = max(0, self._cursor - 1)
+            told += [m for m in flight.messages if m.delivery is not None]
+        return told
+
+    def fail(self) -> tuple[list[Outgoing], list[Outgoing]]:
+        """Drop everything; return what was not delivered, and what may have been."""
+        unsent = [
+            m for flight in self.flights if not flight.tries for m in flight.messages
+        ]
+        unsent += [*self.prompt, *self.mail]
+        unknown = [
+            m for flight in self.flights if flight.tries for m in flight.messages
+        ]
+        self.prompt.clear()
+        self.mail.clear()
+        self.waiting_bytes = 0
+        self.restart()
+        return unsent, unknown
+
+    def stamp(self, now: float) -> None:
+        """Note since when the messages that came last have been waiting."""
+        for queue in (self.prompt, self.mail):
+            for message in reversed(queue):
+                if message.since >= 0:
+                    break
+                message.since = now
+
+    def oldest(self) -> float | None:
+        """Return since when the message that waits longest has been waiting."""
+        heads = [queue[0].since for queue in (self.prompt, self.mail) if queue]
+        return min(heads, default=None)
+
+    def expire(self, before: float) -> list[Outgoing]:
+        """Drop and return what has been waiting since `before` or longer."""
+        late: list[Outgoing] = []
+        for queue in (self.prompt, self.mail):
+            while queue and queue[0].since <= before:
+                late.append(queue.popleft())
+        self.waiting_bytes -= sum(message.size for message in late)
+        return late
+
+    def _number(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+    def _build(self) -> Flight:
+        messages, cost = self._take()
+        flight = Flight(self._number(), messages, cost)
+        self.spent += cost
+        self.waiting_bytes -= flight.size
+        self.flying_bytes += flight.size
+        return flight
+
+    def _take(self) -> tuple[list[Outgoing], int]:
+        """Return the messages of the next frame and the credit they cost."""
+        limit, bytes_left = self._config.frame_messages, self._config.frame_bytes
+        room = self.credit - self.spent
+        if (
+            not self.prompt
+            and len(self.mail) <= limit
+            and self.waiting_bytes <= min(bytes_left, room)
+        ):  # nearly always: all of it, without looking at each
+            messages = list(self.mail)
+            self.mail.clear()
+            return messages, self.waiting_bytes
+        messages = []
+        while self.prompt and len(messages) < limit and bytes_left > 0:
+            messages.append(self.prompt.popleft())
+            bytes_left -= messages[-1].size
+        cost = 0
+        # the last one may be larger than the credit: else it could never be sent
+        while self.mail and len(messages) < limit and bytes_left > 0 and cost < room:
+            messages.append(self.mail.popleft())
+            bytes_left -= messages[-1].size
+            cost += messages[-1].size
+        return messages, cost

@@ -1,0 +1,195 @@
+"""Sockets: one ZeroMQ socket on an asyncio loop, and the options that all of ours have.
+
+ZeroMQ's descriptor is edge-triggered: it becomes readable once, and any call of the socket
+may use that up.  `Socket` hides it: it looks again after every send and after every bounded
+read, and lets the loop go on in between.
+
+Used by `net.endpoint`, on the node's loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import zmq
+
+if TYPE_CHECKING:
+    from splice.config import Config
+    from splice.net.wire import Buffer
+
+READS: Final = 32
+"""Messages read in one turn of the loop: each is a frame of up to a thousand."""
+
+UNCOPIED_BYTES: Final = 64 * 1024
+"""Parts from this size on are handed over by reference; below it a copy is cheaper."""
+
+MAX_PART_BYTES: Final = 64 * 2**20
+"""A larger part cuts the connection, so that no stranger can make us take memory.  What we
+send is cut into parts of this size: one that is just as long goes on in the next one."""
+
+CURVE_BYTES: Final = 1024
+"""Room for what CURVE adds to a part (33 bytes in libzmq 4.3), which counts as well."""
+
+QUEUED_MESSAGES: Final = 1000
+"""High-water mark of each connection and direction.  Channels bound the bytes; this keeps a
+stalled connection from taking frame after frame without end."""
+
+_LAST: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS: Final = int(zmq.EVENTS)
+_READABLE: Final = int(zmq.POLLIN)
+# As whole numbers: an operation on pyzmq's enumerations takes a microsecond.
+
+
+def make_socket(
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, config: Config
+) -> zmq.Socket[bytes]:
+    """Return a socket with every option that protects it or us."""
+    socket = context.socket(kind)
+    socket.maxmsgsize = MAX_PART_BYTES + CURVE_BYTES
+    socket.sndhwm = socket.rcvhwm = QUEUED_MESSAGES
+    socket.linger = 0
+    socket.handshake_ivl = _ms(config.handshake_timeout)
+    # ZeroMQ's own thread answers, also while ours is busy; three chances, and a dead
+    # connection is told long before its node counts as lost
+    socket.heartbeat_ivl = _ms(min(config.beat_interval, config.loss_timeout / 10))
+    socket.heartbeat_timeout = _ms(config.loss_timeout * 0.3)
+    return socket
+
+
+class Socket:
+    """One ZeroMQ socket whose messages go to a callback.
+
+    Args:
+        loop: where it is read.
+        socket: owned, and closed with this one.
+        on_parts: gets each message; what it raises goes to the loop's exception handler.
+    """
+
+    __slots__ = (
+        "_descriptor", "_is_scheduled", "_is_serving", "_loop", "_on_parts", "zmq",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        socket: zmq.Socket[bytes],
+        on_parts: Callable[[list[Buffer]], None],
+    ) -> None:
+        self._loop = loop
+        self.zmq = socket
+        self._on_parts = on_parts
+        self._is_scheduled = False
+        self._is_serving = False  # then it looks again by itself
+        self._descriptor = int(socket.fd)
+        loop.add_reader(self._descriptor, self.serve)
+        self.look_again()
+
+    def send(self, parts: Sequence[Buffer]) -> None:
+        """Send one message.
+
+        Raises:
+            zmq.Again: the queue is full; nothing was sent.
+            zmq.ZMQError: EHOSTUNREACH, the connection is gone.
+        """
+        if any(_size(part) >= MAX_PART_BYTES for part in parts):
+            parts = [piece for part in parts for piece in _cut(part)]
+        last = len(parts) - 1
+        for place, part in enumerate(parts):
+            flags = _MORE if place < last else _LAST
+            if _size(part) < UNCOPIED_BYTES:
+                self.zmq.send(part, flags)
+            else:
+                # pyzmq keeps the object, but only a view keeps a bytearray from moving
+                self.zmq.send(memoryview(part), flags, copy=False)
+        if not self._is_serving:
+            self.look_again()
+
+    def serve(self) -> None:
+        """Hand on the messages that are there, up to a limit, then let the loop go on."""
+        self._is_scheduled = False
+        self._is_serving = True
+        is_drained = False
+        try:
+            for _ in range(READS):
+                if not self.read_one():
+                    is_drained = True
+                    return
+        finally:
+            self._is_serving = False
+            if not is_drained:
+                self.look_again()
+
+    def read_one(self) -> bool:
+        """Hand on one message; returns whether there was one."""
+        if self.zmq.closed:
+            return False
+        try:
+            frame = self.zmq.recv(_LAST, copy=False)
+        except zmq.Again:
+            return False
+        frames = [frame]
+        while frame.more:
+            frame = self.zmq.recv(_LAST, copy=False)
+            frames.append(frame)
+        self._on_parts(_contents(frames))
+        return True
+
+    def look_again(self) -> None:
+        """Come back in the loop's next turn if something is there; no edge will tell."""
+        if self._is_scheduled or self.zmq.closed:
+            return
+        if int(self.zmq.get(_EVENTS)) & _READABLE:
+            self._is_scheduled = True
+            self._loop.call_soon(self.serve)
+
+    def close(self, linger: float = 0.0) -> None:
+        """Close the socket; what is unsent gets `linger` seconds, in the background."""
+        if self.zmq.closed:
+            return
+        self._loop.remove_reader(self._descriptor)
+        self.zmq.disable_monitor()
+        self.zmq.close(_ms(linger))
+
+
+def _contents(frames: list[zmq.Frame]) -> list[Buffer]:
+    """Return the parts as they were sent, the large ones uncopied."""
+    parts: list[Buffer] = []
+    pieces: list[zmq.Frame] = []
+    for frame in frames:
+        size = len(frame)
+        if pieces or size >= MAX_PART_BYTES:
+            pieces.append(frame)
+            if size < MAX_PART_BYTES:
+                parts.append(_joined(pieces))
+                pieces = []
+        else:
+            parts.append(frame.bytes if size < UNCOPIED_BYTES else frame.buffer)
+    return parts
+
+
+def _joined(pieces: list[zmq.Frame]) -> Buffer:
+    if len(pieces) == 2 and not len(pieces[1]):
+        whole: Buffer = pieces[0].buffer  # it fits exactly: no need to copy
+        return whole
+    return bytearray().join([piece.buffer for piece in pieces])
+
+
+def _cut(part: Buffer) -> Iterator[Buffer]:
+    """Cut a part so that the last piece, and only that one, is shorter than the limit."""
+    if _size(part) < MAX_PART_BYTES:
+        yield part
+        return
+    view = memoryview(part).cast("B")
+    for start in range(0, view.nbytes + 1, MAX_PART_BYTES):
+        yield view[start : start + MAX_PART_BYTES]
+
+
+def _size(part: Buffer) -> int:
+    return part.nbytes if isinstance(part, memoryview) else len(part)
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
