@@ -1,0 +1,97 @@
+"""Erlang-style distributed processes for Python.
+
+The public names, and nothing else.  Nodes load asyncio and ZeroMQ at their first use.
+"""
+
+from __future__ import annotations
+
+from splice.actor.childspec import ChildCounts, ChildInfo, child
+from splice.actor.combine import as_completed, gather
+from splice.actor.deferred import Deferred
+from splice.actor.handlers import blocking
+from splice.actor.info import ProcessInfo
+from splice.actor.links import Down, Exited
+from splice.actor.process import Process, ProcessMeta
+from splice.actor.promise import Promise, sync, syncmany
+from splice.actor.proxy import Proxy, tell
+from splice.actor.supervisor import Supervisor
+from splice.actor.timers import Timer
+from splice.errors import (
+    AccessDenied,
+    Cancelled,
+    CannotWait,
+    ChildExists,
+    ChildRunning,
+    CompositeError,
+    ConnectTimeout,
+    CoroutineEnded,
+    DeadlockError,
+    DeliveryError,
+    Exit,
+    NameTaken,
+    NodeLost,
+    NoSuchChild,
+    NoSuchHandler,
+    Overloaded,
+    ProcessKilled,
+    ProcessNotFound,
+    ProcessStopped,
+    RemoteError,
+    SpliceError,
+    TimeoutError,
+    UnpicklableError,
+    VersionMismatch,
+)
+from splice.node.runtime import run, runtime
+from splice.node.view import View
+from splice.uri import url
+
+__all__ = [
+    "AccessDenied",
+    "CannotWait",
+    "Cancelled",
+    "ChildCounts",
+    "ChildExists",
+    "ChildInfo",
+    "ChildRunning",
+    "CompositeError",
+    "ConnectTimeout",
+    "CoroutineEnded",
+    "DeadlockError",
+    "Deferred",
+    "DeliveryError",
+    "Down",
+    "Exit",
+    "Exited",
+    "NameTaken",
+    "NoSuchChild",
+    "NoSuchHandler",
+    "NodeLost",
+    "Overloaded",
+    "Process",
+    "ProcessInfo",
+    "ProcessKilled",
+    "ProcessMeta",
+    "ProcessNotFound",
+    "ProcessStopped",
+    "Promise",
+    "Proxy",
+    "RemoteError",
+    "SpliceError",
+    "Supervisor",
+    "TimeoutError",
+    "Timer",
+    "UnpicklableError",
+    "VersionMismatch",
+    "View",
+    "as_completed",
+    "blocking",
+    "child",
+    "gather",
+    "run",
+    "runtime",
+    "sync",
+    "syncmany",
+    "tell",
+    "url",
+]

@@ -1,0 +1,1 @@
+"""Nodes: processes and channels joined; the user's `runtime`."""

@@ -1,0 +1,114 @@
+"""Agent: the process every node runs under the name ``node``; spawns, stops and tells from afar."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from splice.actor.context import current_message
+from splice.actor.coroutine import Drawn
+from splice.actor.info import ProcessInfo
+from splice.actor.process import Process
+from splice.actor.promise import Promise
+from splice.actor.proxy import Proxy
+from splice.errors import ProcessKilled
+from splice.node.fates import join
+from splice.node.remote import Named, not_there
+from splice.uri import Resource
+
+if TYPE_CHECKING:
+    from splice.node.node import Node
+
+NAME = "node"
+
+
+def _note_drawer(asker: Any, made: Promise) -> None:
+    """Count who has a coroutine made among those who draw values out of it."""
+    note = getattr(asker, "note_drawer", None)
+    if note is not None and made.exception() is None and made.value._sp_target.object:
+        note(made.value._sp_target.object)
+
+
+class Agent(Process):
+    """What other nodes may ask of this one.
+
+    Its handlers answer with promises, so that a slow constructor or a process that is slow to
+    stop holds up nobody else.
+    """
+
+    @property
+    def _node(self) -> Node:
+        return cast("Node", self._sp_cell.scheduler.home)
+
+    def spawn(
+        self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None
+    ) -> Promise:
+        """Make a process here; answers its proxy."""
+        made = self._node.spawn(cls, args, kwargs, name)
+        if issubclass(cls, Drawn):
+            message = current_message()
+            made.add_done_callback(partial(_note_drawer, message and message.waiter))
+        return made
+
+    def spawn_many(
+        self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Promise:
+        """Make `count` processes here; answers the list of their proxies."""
+        return self._node.spawn_many(count, cls, args, kwargs)
+
+    def stop(self, resource: Resource, reason: Any, drain: bool) -> Promise:
+        """Stop a process; answers None when it has ended."""
+        node = self._node
+        cell = node.scheduler.directory.get(resource)
+        if cell is None:
+            raise not_there(node, resource)
+        return node.stop(cell, reason, drain=drain)
+
+    def kill(self, resource: Resource) -> None:
+        """End a process at once."""
+        node = self._node
+        cell = node.scheduler.directory.get(resource)
+        if cell is self._sp_cell:
+            raise ProcessKilled
+        if cell is not None:
+            node.scheduler.kill(cell)
+
+    def link(self, resource: Resource, other: Proxy) -> None:
+        """Link a process of this node to another one, anywhere."""
+        join(self._node, Named(self._node, resource), other._sp_target, "link")
+
+    def unlink(self, resource: Resource, other: Proxy) -> None:
+        """Take such a link back."""
+        join(self._node, Named(self._node, resource), other._sp_target, "unlink")
+
+    def whereis(self, name: str) -> Any:
+        """Answer the proxy of the process of that name, or None."""
+        cell = self._node.scheduler.directory.get(name)
+        return (
+            None if cell is None or cell.object is None else self._node.proxy_of(cell)
+        )
+
+    def process_info(self, resource: Resource) -> ProcessInfo:
+        """Answer what the process of that name or id is doing."""
+        return self._node.find_info(resource)
+
+    def info(self) -> dict[str, Any]:
+        """Answer figures of the node: address, pid, processes, children."""
+        node = self._node
+        return {
+            "address": node.address,
+            "incarnation": node.incarnation,
+            "pid": os.getpid(),
+            "processes": len(node.scheduler.directory),
+            "children": [child.address for child in node.children],
+        }
+
+    async def shutdown(self) -> None:
+        """Shut the node down: children first, then itself; answered before it goes."""
+        node = self._node
+        try:
+            await node.children.shut_down()
+        finally:
+            # one turn later, so that this answer is on its way
+            node.loop.call_later(0, node.leave)

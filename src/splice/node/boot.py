@@ -1,0 +1,68 @@
+"""The first lines of a forked node, in its own OS process: `run_node` is its whole life."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from splice.config import GC_THRESHOLDS
+from splice.net.codec import decode
+from splice.node.agent import NAME, Agent
+from splice.node.current import decoding, default
+from splice.node.node import Node
+from splice.node.watchdog import watchdog
+
+if TYPE_CHECKING:
+    from splice.node.lifeline import Ready
+
+
+def run_node(boot: bytes, ready: Ready) -> None:
+    """Live as a node on this thread until shut down; the target of `Children.fork`."""
+    gc.set_threshold(*GC_THRESHOLDS)
+    settings = pickle.loads(boot)
+    asyncio.run(_live(settings, ready))
+
+
+async def _live(settings: dict[str, Any], ready: Ready) -> None:
+    node = await start_node(settings)
+    default.adopt(node)
+    watchdog.watch(node)
+    run_init(settings)
+    gone = asyncio.Event()
+    node.on_closed = gone.set
+    ready(report(node))
+    await gone.wait()
+
+
+async def start_node(settings: dict[str, Any], **seams: Any) -> Node:
+    """Make the node of a forked OS process on the running loop.
+
+    Args:
+        settings: the boot message.
+        seams: what the simulator hands in; see `Node`.
+    """
+    node = Node(asyncio.get_running_loop(), settings["config"], **seams)
+    decoding.set(node)  # for everything that this loop's tasks unpickle
+    node.open()
+    await node.spawn(Agent, (), {}, NAME)
+    return node
+
+
+def run_init(settings: dict[str, Any]) -> None:
+    """Call the ``init`` function that came with the boot message, if there is one."""
+    payload, buffers = settings["init"]
+    init = decode(payload, buffers)
+    if init is not None:
+        init()
+
+
+def report(node: Node) -> dict[str, Any]:
+    """Return what a child tells the node that forked it."""
+    return {
+        "address": node.address,
+        "incarnation": node.incarnation,
+        "pid": os.getpid(),
+    }

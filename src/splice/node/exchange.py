@@ -1,0 +1,397 @@
+"""Exchange: sends requests to other nodes and matches their answers to promises.
+
+::
+
+    Remote.ask ─► send_request ─► Peer.send ─► … wire … ─► on_batch ─► Cell on the other node
+       promise ◄─ asked[id] ◄─ on_batch ◄─ … wire … ◄─ send_response ◄─ its promise settled
+
+It is what `splice.net.peers` calls its Receiver: a batch is in the mailboxes when `on_batch`
+returns, and only then it is acknowledged.  Node's thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+from splice.actor.handlers import NamedHandler, handlers_of
+from splice.actor.promise import PENDING, VALUE, Promise, Tell
+from splice.errors import DeliveryError, NodeLost, SpliceError
+from splice.log import logger
+from splice.message import (
+    CANCEL,
+    REFUSED,
+    REQUEST,
+    RESPONSE,
+    SIGNAL,
+    TELL,
+    Entry,
+)
+from splice.net.codec import (
+    decode,
+    decode_arguments,
+    decode_error,
+    encode,
+    encode_error,
+)
+from splice.net.outbound import Outgoing
+from splice.node.current import decoding
+from splice.node.prober import PROBES, Prober
+from splice.node.remote import Dialogue, Remote, not_there
+from splice.node.replies import Reply, Verdict, again, is_reply, size_with, skip
+from splice.node.signals import Signals
+from splice.uri import Resource
+
+if TYPE_CHECKING:
+    from splice.actor.coroutine import Drawn
+    from splice.net.peers import Peer
+    from splice.node.node import Node
+
+NAME_PATIENCE: Final = 2.0
+"""Seconds after its start for which a node keeps mail to names it does not know yet: those who
+start several nodes at once must not care which is first."""
+
+FLUSH_MESSAGES: Final = 500
+"""Requests that wait for the end of a turn at most: a handler that sends thousands must not keep
+the other node idle meanwhile.  Half a frame: measured, 200 to 1,000 are alike."""
+
+_REQUESTS: Final = frozenset({REQUEST, TELL})
+_OWED: Final = frozenset({REQUEST, TELL, CANCEL})
+
+_log = logger("node")
+
+
+class Exchange:
+    """The far mail of one node.
+
+    Attributes:
+        owing: what other nodes have asked and not been answered yet, by message id.
+        prober: looks for rings of waits among those.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._scheduler = node.scheduler
+        self._loop = node.loop
+        self._born = node.loop.time()
+        self._dialogues: dict[Peer, Dialogue] = {}
+        self._message_ids = count(1)
+        self._drawn: dict[int | None, WeakSet[Drawn]] = {}
+        self.owing: dict[Peer, dict[int, Promise]] = {}
+        self.prober = Prober(node, self)
+        self._unsent = 0
+        self.signals = Signals(node)
+        self._early: dict[str, list[Callable[[], None]]] = {}
+
+    # ---- sending
+
+    def send_request(
+        self,
+        message: Promise,
+        target: Remote,
+        packed: tuple[Any, Any],
+        buffers: list[Any],
+    ) -> None:
+        """Send an encoded request; its promise waits in the dialogue with that node."""
+        if self._scheduler.is_closed:  # and this perhaps another thread, in its place
+            message.reject(
+                NodeLost(f"{self._node} was shut down", verdict="not delivered")
+            )
+            return
+        dialogue = target.dialogue
+        if dialogue is None or dialogue.is_over:
+            try:
+                dialogue = self._dialogue(target)
+            except (OSError, ValueError, SpliceError) as error:  # the sockets, the key
+                message.reject(error)
+                return
+        ident = next(self._message_ids)
+        dialogue.asked[ident] = message
+        message.next = ident  # it stands in no mailbox here
+        args, kwargs = packed
+        name = message.handler.name  # type: ignore[union-attr]
+        size = size_with(args, buffers) + len(name)
+        if type(message) is Tell:
+            entry = (TELL, ident, target.url.resource, name, args, kwargs)
+            dialogue.peer.send(Outgoing(entry, tuple(buffers), message, False, size))
+        else:
+            entry = (REQUEST, ident, target.url.resource, name, args, kwargs)
+            dialogue.peer.send(Outgoing(entry, tuple(buffers), None, False, size))
+        self._unsent += 1
+        if self._unsent >= FLUSH_MESSAGES:
+            self.flush()  # the other node works on these while we write more
+        elif not self._scheduler.scheduled:
+            self._scheduler.schedule()
+
+    def flush(self) -> None:
+        """Have everything sent that was given to peers; at the end of each turn, or earlier."""
+        self._unsent = 0
+        self._node.open().flush()
+
+    def send_response(self, peer: Peer, ident: int, promise: Promise) -> None:
+        """Send what a request of `peer` was answered with."""
+        if self._scheduler.is_closed:  # as in `send_request`
+            return
+        buffers: list[Any] = []
+        if promise.state == VALUE:
+            try:
+                entry: Entry = (RESPONSE, ident, True, encode(promise.value, buffers))
+            except SpliceError as error:
+                buffers.clear()
+                entry = (RESPONSE, ident, False, encode_error(error, buffers))
+        else:
+            note = f"raised by {promise.describe()} on {self._node}"
+            entry = (
+                RESPONSE,
+                ident,
+                False,
+                encode_error(promise.value, buffers, note=note),
+            )
+        size = size_with(entry[3], buffers)
+        peer.send(Outgoing(entry, tuple(buffers), None, True, size))
+        if not self._scheduler.scheduled:
+            self._scheduler.schedule()
+
+    def cancel(self, message: Promise, target: Remote) -> bool | Promise:
+        """Give a request up that was sent; a promise where only the other node can tell."""
+        asked: int = message.next
+        for dialogue in self._dialogues.values():
+            if dialogue.asked.get(asked) is not message:
+                continue
+            if dialogue.peer.withdraw(asked):
+                del dialogue.asked[asked]
+                return True
+            verdict, word = Promise(self._scheduler), Promise(self._scheduler)
+            word.add_waiter(Verdict(verdict, message))
+            ident = next(self._message_ids)
+            dialogue.asked[ident] = word
+            # prompt, and yet behind the request, which stands in a frame already
+            entry = (CANCEL, ident, target.url.resource, asked)
+            self._send_word(dialogue.peer, entry)
+            return verdict
+        return False
+
+    def _dialogue(self, target: Remote) -> Dialogue:
+        where = target.url
+        peer = self._node.open().reach(where.address, where.incarnation)
+        dialogue = self._dialogues.get(peer)
+        if dialogue is None:
+            dialogue = self._dialogues[peer] = Dialogue(peer)
+        if where.incarnation is not None:
+            # an unbound url means whoever answers there when the next message is sent
+            target.dialogue = dialogue
+        return dialogue
+
+    # ---- receiving: splice.net.peers.Receiver
+
+    def on_batch(self, peer: Peer, entries: list[Entry], buffers: list[Any]) -> None:
+        """Put requests into mailboxes and settle promises; called before it is acknowledged."""
+        supply = iter(buffers)
+        requests = 0
+        token = decoding.set(self._node)
+        try:
+            for entry in entries:
+                kind = entry[0]
+                if kind in _REQUESTS:
+                    requests += 1
+                    self._take_request(peer, entry, supply)
+                elif kind == RESPONSE:
+                    self._take_response(peer, entry, supply)
+                elif kind == REFUSED:
+                    self._take_refusal(peer, entry, supply)
+                elif kind == CANCEL:
+                    self._take_cancel(peer, entry)
+                elif kind == SIGNAL and entry[1] in PROBES:
+                    self.prober.take(peer, entry)
+                elif kind == SIGNAL:
+                    self.signals.take(peer, entry, supply)
+                else:
+                    _log.warning("message of unknown kind %r from %s", kind, peer)
+        finally:
+            decoding.reset(token)
+            if requests:
+                self._node.open().consumed(peer, requests)
+
+    def _take_request(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
+        kind, ident, resource, name, args, kwargs = entry
+        if type(args) is not tuple:
+            try:
+                args, kwargs = decode_arguments(args, kwargs, supply)
+            except SpliceError as error:
+                self._refuse(peer, entry, error)
+                return
+        message = (Tell if kind == TELL else Promise)(None, None, args, kwargs or None)
+        if kind == REQUEST:
+            owing = self.owing.get(peer)
+            if owing is None:
+                owing = self.owing[peer] = {}
+            owing[ident] = message
+            message.waiter = Reply(self, peer, ident, owing)
+            if not self.prober.is_awake:
+                self.prober.wake()
+        self._deliver(peer, message, resource, name, entry)
+
+    def _deliver(
+        self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
+    ) -> None:
+        cell = self._scheduler.directory.get(resource)
+        if cell is None:
+            self._keep_or_refuse(peer, message, resource, name, entry)
+            return
+        owner = cell.object
+        handler = None if owner is None else handlers_of(type(owner)).get(name)
+        message.target = cell
+        message.handler = handler or NamedHandler(name)
+        if type(message) is Tell:
+            message.state = VALUE
+        cell.put(message)
+
+    def _keep_or_refuse(
+        self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
+    ) -> None:
+        if self._holds(resource):
+            again = partial(self._deliver, peer, message, resource, name, entry)
+            self._early.setdefault(str(resource), []).append(again)
+        else:
+            self._refuse(peer, entry, not_there(self._node, resource))
+
+    def _holds(self, resource: Resource) -> bool:
+        """Whether mail for an unknown name is kept for a while, for it may be made soon."""
+        age = self._loop.time() - self._born
+        if not isinstance(resource, str) or age >= NAME_PATIENCE:
+            return False
+        if not self._early:
+            self._loop.call_later(NAME_PATIENCE - age, self._give_up_names)
+        return True
+
+    def _give_up_names(self) -> None:
+        early, self._early = self._early, {}
+        for deliveries in early.values():
+            for deliver in deliveries:
+                deliver()
+
+    def _refuse(self, peer: Peer, entry: Entry, error: BaseException) -> None:
+        self.owing.get(peer, {}).pop(entry[1], None)
+        buffers: list[Any] = []
+        refusal = (REFUSED, entry[1], encode_error(error, buffers))
+        peer.send(Outgoing(refusal, tuple(buffers), None, True))
+        self._scheduler.schedule()
+
+    def _take_cancel(self, peer: Peer, entry: Entry) -> None:
+        _, ident, resource, asked = entry
+        cell = self._scheduler.directory.get(resource)
+        message = None if cell is None else cell.find(partial(is_reply, peer, asked))
+        # what it settles the request with is sent first
+        came_in_time = message is not None and message.cancel()
+        self._send_word(peer, (RESPONSE, ident, True, came_in_time))
+
+    def _send_word(self, peer: Peer, entry: Entry) -> None:
+        peer.send(Outgoing(entry, (), None, True))
+        self._scheduler.schedule()
+
+    def _take_response(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
+        _, ident, succeeded, payload = entry
+        promise = self._owed(peer, ident)
+        if promise is None:
+            skip(payload, supply)  # cancelled since
+        elif not succeeded:
+            promise.reject(decode_error(payload, supply))
+        else:
+            try:
+                value = decode(payload, supply)
+            except SpliceError as error:
+                promise.reject(error)
+            else:
+                promise.resolve(value)
+
+    def _take_refusal(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
+        _, ident, payload = entry
+        promise = self._owed(peer, ident)
+        if promise is None:
+            skip(payload, supply)
+        else:
+            promise.reject(decode_error(payload, supply))
+
+    def _owed(self, peer: Peer, ident: int) -> Promise | None:
+        dialogue = self._dialogues.get(peer)
+        promise = dialogue.asked.pop(ident, None) if dialogue else None
+        return promise if promise is not None and promise.state == PENDING else None
+
+    def on_delivered(self, peer: Peer, messages: list[Outgoing]) -> None:
+        """Settle the promises of delivery of tells that were acknowledged."""
+        for message in messages:
+            promise = self._owed(peer, message.entry[1])
+            if promise is not None:
+                promise.resolve(None)
+
+    def on_failed(
+        self, peer: Peer, messages: list[Outgoing], error: DeliveryError
+    ) -> None:
+        """Fail what was never sent, or sent and never acknowledged."""
+        for message in messages:
+            if message.entry[0] in _OWED:
+                promise = self._owed(peer, message.entry[1])
+                if promise is not None:
+                    promise.reject(again(error))
+            elif message.entry[0] == SIGNAL:
+                self.signals.failed(peer, message.entry, error)
+
+    def note_drawer(self, peer: Peer, coroutine: Drawn) -> None:
+        """Take note that `peer` draws values out of a coroutine of this node."""
+        drawer = peer.incarnation
+        if drawer not in coroutine.sp_drawers:
+            coroutine.sp_drawers.add(drawer)
+            self._drawn.setdefault(drawer, WeakSet()).add(coroutine)
+
+    def _end_drawn(self, drawer: int | None, error: DeliveryError) -> None:
+        """End the coroutines that only the lost node drew values out of."""
+        for coroutine in self._drawn.pop(drawer, ()):
+            coroutine.sp_drawers.discard(drawer)
+            if not coroutine.sp_drawers and not coroutine._sp_cell.has_ended:
+                self._node.stop(coroutine._sp_cell, again(error))
+
+    def on_lost(self, peer: Peer, error: DeliveryError) -> None:
+        """Fail what the lost node owed; end what was linked over it, or drawn from there."""
+        self._end_drawn(peer.incarnation, error)
+        self.owing.pop(peer, None)
+        self.signals.lost(peer, error)
+        dialogue = self._dialogues.pop(peer, None)
+        if dialogue is None:
+            return
+        dialogue.is_over = True
+        for promise in dialogue.asked.values():
+            if promise.state == PENDING:
+                promise.reject(again(error))
+
+    def on_merged(self, peer: Peer, into: Peer) -> None:
+        """Two ways to one node became one: what was asked over the one is owed by the other."""
+        self.signals.merged(peer, into)
+        dialogue = self._dialogues.pop(peer, None)
+        if dialogue is not None:
+            dialogue.is_over = True
+            other = self._dialogues.setdefault(into, Dialogue(into))
+            other.asked.update(dialogue.asked)
+
+    def asked(self, ident: int) -> tuple[Peer, Promise] | None:
+        """Return the promise of our request `ident` and who owes it, if it is pending."""
+        for peer, dialogue in self._dialogues.items():
+            promise = dialogue.asked.get(ident)
+            if promise is not None and promise.state == PENDING:
+                return peer, promise
+        return None
+
+    # ---- names that are not known yet
+
+    def name_made(self, name: str) -> None:
+        """Deliver the mail that was kept for `name`, which has a process now."""
+        for deliver in self._early.pop(name, ()):
+            deliver()
+
+    def fail_all(self) -> None:
+        """Fail everything that other nodes still owe; this node is shut down."""
+        lost = NodeLost(f"{self._node} was shut down before the answer came")
+        for peer in {*self._dialogues, *self.signals.peers}:
+            self.on_lost(peer, lost)

@@ -1,0 +1,153 @@
+"""Fates: the part of `runtime` that links and monitors processes, near or far.
+
+::
+
+    link(a, b)    both here ─► splice.actor.links
+                  one far ───► splice.node.signals
+                  both far ──► the agent of a's node
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from splice.actor import links
+from splice.actor.cell import Cell
+from splice.actor.childspec import child
+from splice.actor.context import current_cell
+from splice.actor.handlers import NamedHandler
+from splice.actor.links import NO_PROCESS, Monitor
+from splice.actor.promise import Promise
+from splice.actor.proxy import proxy_class
+from splice.node.given import as_class, target_of
+from splice.node.remote import Named, Remote
+from splice.uri import url
+
+if TYPE_CHECKING:
+    from splice.node.node import Node
+
+
+_START_CHILD: Final = NamedHandler("start_child")
+
+
+class Fates:
+    """What `splice.node.runtime.Runtime` can do about the ends of processes.  Thread-safe."""
+
+    @property
+    def node(self) -> Node:
+        """The current node."""
+        raise NotImplementedError
+
+    def link(self, one: Any, other: Any) -> None:
+        """Have two processes share their fate: when one ends, so does the other.
+
+        A normal end is no reason to end.  A class with ``sp_trap_exit = True`` gets
+        ``sp_exited(exited)`` instead.  Returns at once; if one of the two is not there, the
+        other is treated as if it had just ended, for the reason ``"noproc"``.
+
+        Args:
+            one, other: proxies, or a process object in its own handler; on any nodes.
+        """
+        _soon(self.node, join, self.node, target_of(one), target_of(other), "link")
+
+    def unlink(self, one: Any, other: Any) -> None:
+        """Take a link back; nothing happens when there is none."""
+        _soon(self.node, join, self.node, target_of(one), target_of(other), "unlink")
+
+    def monitor(self, proc: Any) -> Promise:
+        """Watch a process: a promise of its `Down`, whose reason says why it has ended.
+
+        A process whose class has ``sp_down(down)`` gets the `Down` as a message, too, when it
+        calls this in a handler.  The monitor ends with that process.
+        """
+        node, target = self.node, target_of(proc)
+        owner = current_cell()
+        if owner is not None and owner.has_ended:
+            owner = None
+        promise = Monitor(node.scheduler, target, None)
+        _soon(node, _monitor, node, target, promise, owner)
+        return promise
+
+    def demonitor(self, monitor: Promise) -> None:
+        """Watch no more; the promise of `monitor` fails with `Cancelled`."""
+        monitor.cancel()
+
+
+def link_new(node: Node, parent: Cell, made: Promise) -> Promise:
+    """Return the promise of a process that is made, and linked to `parent` when it is."""
+
+    def linked(proxy: Any) -> Any:
+        join(node, parent, proxy._sp_target, "link")
+        return proxy
+
+    return made.then(linked)
+
+
+def spawn_under(
+    supervisor: Any,
+    what: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str | None,
+) -> Promise:
+    """Have `supervisor` make a child, on its own node; a promise of the child's proxy."""
+    options = {
+        option: kwargs.pop(f"sp_{option}")
+        for option in ("restart", "shutdown")
+        if f"sp_{option}" in kwargs
+    }
+    cls, args, kwargs = as_class(what, args, kwargs)
+    # without a name the supervisor numbers it, for one may have many of one class
+    spec = replace(child(cls, sp_id=name, **options), args=args, kwargs=kwargs, id=name)
+    made: Promise = target_of(supervisor).ask(_START_CHILD, (spec,), None)
+    return made.then(lambda proxy: proxy_class(cls)(proxy._sp_target))
+
+
+def join(node: Node, one: Any, other: Any, how: str) -> None:
+    """Link or unlink two processes wherever they are; node's thread only."""
+    one, other = _resolved(node, one), _resolved(node, other)
+    if isinstance(one, Remote):
+        one, other = other, one
+    if isinstance(one, Remote):
+        _ask_agent(node, one, other, how)
+    elif isinstance(other, Remote):
+        getattr(node.exchange.signals, how)(one, other)
+    else:
+        getattr(links, how)(one, other)
+
+
+def _ask_agent(node: Node, one: Remote, other: Remote, how: str) -> None:
+    agent = Remote(node, url("node", one.url.address, one.url.incarnation))
+    proxy = node.connect(other.url)
+    agent.tell(NamedHandler(how), (one.url.resource, proxy), None)
+
+
+def _resolved(node: Node, target: Any) -> Any:
+    """Return the process that a name means now; one that has ended when it means none."""
+    if not isinstance(target, Named):
+        return target
+    cell = node.scheduler.directory.get(target.resource)
+    return Cell(node.scheduler, target.resource).ghost() if cell is None else cell
+
+
+def _monitor(node: Node, target: Any, promise: Monitor, owner: Cell | None) -> None:
+    if owner is not None:
+        promise.own(owner)
+    cell = _resolved(node, target)
+    if isinstance(cell, Remote):
+        node.exchange.signals.monitor(cell, promise)
+    elif cell.has_ended:
+        promise.down(cell, NO_PROCESS)
+    else:
+        links.monitor(cell, promise)
+
+
+def _soon(node: Node, function: Callable[..., Any], *args: Any) -> None:
+    if get_ident() == node.scheduler.thread:
+        function(*args)
+    else:
+        node.scheduler.post(partial(function, *args))

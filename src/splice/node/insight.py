@@ -1,0 +1,97 @@
+"""Insight: what the processes of a node are doing; a part of `splice.node.runtime.Runtime`.
+
+`info` and `processes` ask the thread of the node, near or far.  `dump` asks nobody: it reads what
+there is from whatever thread it is called in, for it is wanted most when a node answers no more.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import start_new_thread
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from splice.actor.cell import Cell
+from splice.actor.handlers import NamedHandler
+from splice.actor.info import ProcessInfo
+from splice.node.agent import NAME
+from splice.node.current import node_here
+from splice.node.dump import dump_of
+from splice.node.given import target_of
+from splice.node.remote import Remote
+from splice.uri import url
+
+if TYPE_CHECKING:
+    from splice.node.node import Node
+
+_PROCESS_INFO = NamedHandler("process_info")
+
+
+class Insight:
+    """What a runtime tells about processes."""
+
+    def info(self, proc: Any) -> ProcessInfo:
+        """Tell what a process is doing, near or far.
+
+        Args:
+            proc: its proxy, or the process object itself in its own handler.
+
+        Raises:
+            ProcessNotFound: there never was such a process.
+            DeliveryError: its node cannot be asked.
+            CannotWait: it is another node's, and called where waiting would stop the loop.
+        """
+        target = target_of(proc)
+        node = node_here()
+        if isinstance(target, Remote):
+            where = target.url
+            agent = Remote(node, url(NAME, where.address, where.incarnation))
+            found: ProcessInfo = agent.ask(_PROCESS_INFO, (where.resource,), None).get()
+            return found
+        if isinstance(target, Cell):
+            home = cast("Node", target.scheduler.home)
+            _ = home.address  # opens its sockets: a url has an address
+            return cast("ProcessInfo", home.on_thread(home.info_of, target))
+        return cast("ProcessInfo", node.on_thread(node.find_info, target.resource))
+
+    def processes(self) -> list[ProcessInfo]:
+        """Tell what each process of the current node is doing, in the order they were made."""
+        node = node_here()
+        _ = node.address
+        found: list[ProcessInfo] = node.on_thread(node.infos)
+        return found
+
+    def dump(self, file: TextIO | None = None) -> None:
+        """Write down everything that the current node is doing, as text for people.
+
+        Processes, what they wait for and where, timers, other nodes, children.  It asks no
+        other thread, so it works as well when the node hangs.
+
+        Args:
+            file: standard error when None.
+        """
+        _write(node_here(), file)
+
+    def dump_on_signal(self, number: int, file: TextIO | None = None) -> None:
+        """Have `dump` done for the current node whenever this OS process gets a signal.
+
+        Forked nodes and workers do not inherit it.  Call it on the main thread.
+
+        Args:
+            number: for example ``signal.SIGUSR2``.
+            file: standard error when None.
+
+        Raises:
+            ValueError: called on another thread than the main one.
+        """
+        import signal  # not needed by anything else here
+
+        node = node_here()
+        # on a thread of its own, which takes no lock to start: the main thread may just be
+        # writing to that very file
+        signal.signal(number, lambda *_: start_new_thread(_write, (node, file)))
+
+
+def _write(node: Node, file: TextIO | None) -> None:
+    file = file or sys.stderr
+    file.write(dump_of(node))
+    file.flush()

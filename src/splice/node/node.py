@@ -1,0 +1,431 @@
+"""Node: the processes of one OS process and their way to other nodes, joined.
+
+::
+
+    proxy ─► Cell ─► Scheduler                      near
+    proxy ─► Remote ─► Exchange ─► Peers ─► Wire    far
+
+A node opens its sockets when something asks for its address or sends far, and not before: a
+program of one node only never loads ZeroMQ.  Everything here runs on the node's thread unless it
+says otherwise.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from _thread import get_ident
+from collections.abc import Callable, Coroutine
+from functools import partial
+from random import Random, SystemRandom
+from typing import TYPE_CHECKING, Any, Final
+
+from splice.actor.cell import Cell
+from splice.actor.context import current_cell
+from splice.actor.handlers import NamedHandler
+from splice.actor.info import ProcessInfo, info_of
+from splice.actor.process import Process
+from splice.actor.promise import PENDING, Promise
+from splice.actor.proxy import AnyProxy, Proxy, proxy_class
+from splice.actor.scheduler import Scheduler
+from splice.actor.spawning import spawn, stop
+from splice.config import GC_THRESHOLDS, MANY_PROCESSES, SPAWN_PORTION, Config
+from splice.errors import Cancelled, ProcessKilled, SpliceError
+from splice.log import logger
+from splice.node.children import Children
+from splice.node.copying import IsolatedNamed, WireCopier, cell_class
+from splice.node.current import rebuild_proxy
+from splice.node.exchange import Exchange
+from splice.node.remote import Named, Remote, not_there
+from splice.uri import Resource, url
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from splice.net.peers import Peers
+    from splice.net.wire import Listener, Wire
+    from splice.node.launch import Launcher
+
+_log = logger("node")
+
+WireMaker = Callable[["Node", "Listener"], "Wire"]
+"""Makes the wire of a node: ZeroMQ sockets, or memory in the simulator."""
+
+
+class Node:
+    """One node: its scheduler, its channels, its children.
+
+    Args:
+        loop: the asyncio loop it lives on; it is made on that loop's thread.
+        config: its settings.
+        make_wire: makes its sockets; ZeroMQ's unless the simulator says otherwise.
+        random: source of ids and of the jitter of reconnects.
+        launcher: starts the OS processes of child nodes; the system's unless given.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        config: Config,
+        *,
+        make_wire: WireMaker | None = None,
+        random: Random | None = None,
+        launcher: Launcher | None = None,
+    ) -> None:
+        self.loop = loop
+        self.config = config
+        self.random = random or SystemRandom()
+        self.incarnation = self.random.getrandbits(63) | 1
+        self.scheduler = Scheduler(loop, blocking_threads=config.blocking_threads)
+        self.scheduler.home = self
+        self.copier: WireCopier | None = None
+        if config.isolate:
+            self.copier = WireCopier(self)
+            self.scheduler.cell_class = cell_class
+        self.peers: Peers | None = None
+        self.key: bytes | None = config.key
+        self.children = Children(self, launcher)
+        self.on_closed: Callable[[], None] | None = None
+        self.is_closed = False
+        self._gc_thresholds = gc.get_threshold()
+        self._has_many = False
+        self._make_wire = make_wire
+        self._address: str | None = None
+        self.exchange = Exchange(self)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # ---- addresses and proxies
+
+    @property
+    def address(self) -> str:
+        """Where other nodes reach this one; opens its sockets at first use.  Thread-safe."""
+        if self._address is None:
+            self.on_thread(self.open)
+        assert self._address is not None
+        return self._address
+
+    @property
+    def known_address(self) -> str | None:
+        """Its address, or None while its sockets are not open.  Thread-safe."""
+        return self._address
+
+    def open(self) -> Peers:
+        """Open the node's sockets unless they are; return its channels."""
+        if self.peers is None:
+            if self.is_closed:
+                raise SpliceError(f"{self} is shut down")
+            from splice.node.opening import open_peers  # loads ZeroMQ: 50 ms
+
+            self.peers, self.key = open_peers(self, self._make_wire)
+            self._address = self.peers.addresses[0]
+            self.scheduler.flush = self.exchange.flush
+        return self.peers
+
+    def url_of(self, cell: Cell) -> url:
+        """Return the url of a process of this node."""
+        return url(cell.ident, self.address, self.incarnation)
+
+    def proxy_of(self, cell: Cell) -> Proxy:
+        """Return a proxy of a process of this node."""
+        return proxy_class(type(cell.object))(cell)
+
+    @property
+    def rebuild(self) -> Callable[[url, str], Proxy]:
+        """The function that other nodes unpickle this node's proxies with."""
+        return rebuild_proxy
+
+    def connect(self, where: url, class_name: str = "") -> Proxy:
+        """Return the proxy of the process at `where`, near or far.  Thread-safe."""
+        target: Any
+        if self._is_here(where):
+            cell = self.scheduler.directory.get(where.resource)
+            if (
+                cell is not None
+                and where.incarnation is not None
+                and cell.object is not None
+            ):
+                return self.proxy_of(cell)
+            named = Named if self.copier is None else IsolatedNamed
+            target = named(self, where.resource)
+        else:
+            target = Remote(self, where)
+        return _proxy_type(class_name)(target)
+
+    def _is_here(self, where: url) -> bool:
+        if where.incarnation is not None:
+            return where.incarnation == self.incarnation
+        return where.address == self._address
+
+    # ---- processes
+
+    def copied(
+        self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a constructor, as copies if the class is isolated."""
+        if self.copier is None or cell_class(cls) is Cell:
+            return args, kwargs
+        args, given = self.copier.arguments(args, kwargs)
+        return args, given or {}
+
+    def spawn(
+        self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None
+    ) -> Promise:
+        """Make a process here; a promise of its proxy.  Thread-safe."""
+        if get_ident() == self.scheduler.thread:
+            return self._spawn(cls, args, kwargs, name)
+        return self._promise_of(self._spawn, cls, args, kwargs, name)
+
+    def _spawn(
+        self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None
+    ) -> Promise:
+        if not self._has_many and len(self.scheduler.directory) >= MANY_PROCESSES:
+            self._has_many = True
+            gc.set_threshold(*GC_THRESHOLDS)
+        made = spawn(self.scheduler, cls, args, kwargs, name)
+        if name is not None:
+            self.exchange.name_made(name)
+        return made
+
+    def spawn_many(
+        self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Promise:
+        """Make `count` processes here; a promise of the list of proxies.  Thread-safe."""
+        return self.run_coroutine(partial(self._spawn_many, count, cls, args, kwargs))
+
+    async def _spawn_many(
+        self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Any]:
+        proxies: list[Any] = []
+        errors: list[Exception] = []
+        for start in range(0, count, SPAWN_PORTION):
+            number = min(SPAWN_PORTION, count - start)
+            promises = [self._spawn(cls, args, kwargs, None) for _ in range(number)]
+            made = Promise(self.scheduler)
+            promises[-1].add_waiter(_AllMade(promises, made))
+            try:
+                proxies += await made
+            except Exception as error:  # of a constructor; the others run all the same
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return proxies
+
+    def kill(self, target: Any) -> None:
+        """End a process of this node at once.  Thread-safe."""
+        if isinstance(target, Named):
+            target = self.scheduler.directory.get(target.resource)
+        if target is current_cell():
+            raise ProcessKilled(f"{target} killed itself")
+        if target is not None:
+            self.on_thread(self.scheduler.kill, target)
+
+    def stop(
+        self, target: Any, reason: Any = "normal", *, drain: bool = False
+    ) -> Promise:
+        """Stop a process near or far; a promise of its end.  Thread-safe."""
+        if isinstance(target, Remote):
+            agent = Remote(
+                self, url("node", target.url.address, target.url.incarnation)
+            )
+            return agent.ask(_STOP_FAR, (target.url.resource, reason, drain), None)
+        return self._promise_of(self._stop, target, reason, drain)
+
+    def _stop(self, target: Any, reason: Any, drain: bool) -> Promise:
+        cell = target
+        if isinstance(target, Named):
+            cell = self.scheduler.directory.get(target.resource)
+        if cell is None:
+            raise not_there(self, target.resource)
+        return stop(self.scheduler, cell, reason, drain=drain)
+
+    # ---- what they do
+
+    def info_of(self, cell: Cell) -> ProcessInfo:
+        """Tell what a process of this node is doing.  Thread-safe."""
+        address = self._address
+        where = address and url(cell.ident, address, self.incarnation)
+        return info_of(cell, where or None)
+
+    def find_info(self, resource: Resource) -> ProcessInfo:
+        """Tell what the process of a name or id is doing.
+
+        Raises:
+            ProcessNotFound: there never was one.
+        """
+        cell = self.scheduler.directory.get(resource)
+        if cell is not None:
+            return self.info_of(cell)
+        if not self.scheduler.directory.was_used(resource):
+            raise not_there(self, resource)
+        return ProcessInfo(resource, url(resource, self.address), "", "ended")
+
+    def infos(self) -> list[ProcessInfo]:
+        """Tell what each process is doing, in the order they were made.  Thread-safe."""
+        return [self.info_of(cell) for cell in self.scheduler.directory.cells()]
+
+    # ---- threads and the end
+
+    def on_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call ``function(*args)`` on the node's thread and return its result.  Thread-safe."""
+        if get_ident() == self.scheduler.thread:
+            return function(*args)
+        return self.scheduler.call(function, *args)
+
+    def run_coroutine(
+        self, function: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Promise:
+        """Run the coroutine ``function()`` on the node's loop; its outcome.  Thread-safe.
+
+        It is `Cancelled` when the node is shut down before, or meanwhile.
+        """
+        return self._promise_of(self._run_coroutine, function)
+
+    def _run_coroutine(
+        self, function: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Promise:
+        if self.is_closed or self.scheduler.is_closed:
+            raise Cancelled(f"{self} was shut down before")
+        outcome = Promise(self.scheduler)
+        task = self.loop.create_task(function())
+        self._tasks.add(task)  # the loop itself keeps no hold of its tasks
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: _settle_from(outcome, done))
+        return outcome
+
+    def _promise_of(self, function: Callable[..., Any], *args: Any) -> Promise:
+        """Call ``function(*args)`` on the node's thread; a promise of what comes of it."""
+        outcome = Promise(self.scheduler)
+        if get_ident() == self.scheduler.thread:
+            _settle_by(outcome, function, args)
+        else:
+            self.scheduler.post(_settle_by, outcome, function, args)
+        return outcome
+
+    def soon(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call ``function(*args)`` on the node's thread: at once there, else soon.  Thread-safe."""
+        if get_ident() == self.scheduler.thread:
+            function(*args)
+        else:
+            self.scheduler.post(function, *args)
+
+    def begin_shut_down(self) -> None:
+        """Have the node shut down; nothing happens if it is.  Thread-safe."""
+        self.run_coroutine(self.shut_down).add_done_callback(_note_shut_down)
+
+    async def shut_down(self) -> None:
+        """End the children, then this node."""
+        try:
+            await self.children.shut_down()
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Close the node and let go of its loop; what comes last in a node's life."""
+        self.close()
+        if self.on_closed is not None:
+            self.on_closed()
+
+    def close(self, linger: float = 1.0) -> None:
+        """End every process, fail what is still owed, close the sockets."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.scheduler.close()
+        if self._has_many:
+            gc.set_threshold(*self._gc_thresholds)
+        if self.peers is not None:
+            self.peers.flush()
+            self.peers.close(linger)
+        self.exchange.fail_all()
+
+    def abandon(self) -> None:
+        """Fail what is owed here: the loop has ended, and the node was not closed before."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.children.kill_all()
+            self.scheduler.abandon()
+            self.exchange.fail_all()
+
+    def disown(self) -> None:
+        """Take note that this is a copy, made by `os.fork`: the loop and all else is the parent's.
+
+        Whoever uses it here finds it closed; nothing is done before, in case nobody does.
+        """
+        import asyncio  # loaded with the node
+
+        self.is_closed = True
+        self.children.is_closing = True
+        self.loop = self.scheduler.loop = asyncio.new_event_loop()
+        self.loop.close()
+        # the wake-up that may have been on its way is the parent's too
+        self.scheduler._inbox._is_woken = False
+
+    def __str__(self) -> str:
+        return self._address or "this node"
+
+
+def _settle_by(
+    outcome: Promise, function: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    if outcome.state != PENDING:  # cancelled since
+        return
+    try:
+        value = function(*args)
+    except BaseException as error:
+        outcome.reject(error)
+    else:
+        outcome.settle(value)
+
+
+def _note_shut_down(done: Promise) -> None:
+    error = done.exception()
+    if error is not None and not isinstance(error, Cancelled):  # somebody was faster
+        _log.error("a node did not shut down in order", exc_info=error)
+
+
+def _settle_from(outcome: Promise, task: asyncio.Task[Any]) -> None:
+    if task.cancelled():
+        outcome.reject(Cancelled("the node was shut down meanwhile"))
+    elif (error := task.exception()) is not None:
+        outcome.reject(error)
+    else:
+        outcome.resolve(task.result())
+
+
+class _AllMade:
+    """Settles a promise with the answers of many, when the last of them has come."""
+
+    __slots__ = ("left", "made", "promises")
+
+    def __init__(self, promises: list[Promise], made: Promise) -> None:
+        self.promises = promises
+        self.left = iter(promises)
+        self.made = made
+
+    def settled(self, promise: Promise) -> None:
+        for waited in self.left:
+            if waited.state == PENDING:  # one whose constructor waits
+                waited.add_waiter(self)
+                return
+        errors = [e for p in self.promises if (e := p.exception()) is not None]
+        if errors:
+            self.made.reject(errors[0])
+        else:
+            self.made.resolve([p.value for p in self.promises])
+
+
+_STOP_FAR: Final = NamedHandler("stop")
+
+
+def _proxy_type(class_name: str) -> type[Proxy]:
+    """Return the proxy class for ``module:qualname`` if this OS process knows it.
+
+    Nothing is imported for it: an import could run anything, and the generic proxy does as well.
+    """
+    module_name, _, qualname = class_name.partition(":")
+    found: Any = sys.modules.get(module_name)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type) and issubclass(found, Process):
+        return proxy_class(found)
+    return AnyProxy

@@ -1,0 +1,46 @@
+"""Opening a node to others: loads ZeroMQ, finds the key, binds the sockets."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from splice.net.endpoint import Endpoint
+from splice.net.keys import find_key
+from splice.net.peers import Peers
+
+if TYPE_CHECKING:
+    from splice.node.node import Node, WireMaker
+
+
+def open_peers(node: Node, make_wire: WireMaker | None) -> tuple[Peers, bytes]:
+    """Return the channels of `node`, its sockets bound, and the cluster key.
+
+    Raises:
+        OSError: it cannot listen at the configured address.
+        PermissionError: the key file can be read by others.
+    """
+    keys = find_key(node.config.key)
+    peers = Peers(
+        incarnation=node.incarnation,
+        version=_version(),
+        key=keys.handshake,
+        config=node.config,
+        loop=node.loop,
+        random=node.random,
+        receiver=node.exchange,
+    )
+    if make_wire is not None:
+        peers.start(make_wire(node, peers))
+    else:
+        peers.start(
+            Endpoint(loop=node.loop, config=node.config, keys=keys, listener=peers)
+        )
+    return peers, keys.secret
+
+
+def _version() -> str:
+    try:
+        return version("splice.io")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "0"

@@ -1,0 +1,190 @@
+"""Far processes as targets of proxies, and what was asked of their nodes.
+
+A `Remote` is to a far process what a cell is to a near one: proxies call ``ask`` and ``tell`` on
+it.  Arguments are encoded at once, in the calling thread, so an error is raised at the line that
+caused it and later changes do not travel.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from splice.actor.handlers import Handler
+from splice.actor.promise import Promise, Tell
+from splice.actor.proxy import Proxy
+from splice.errors import ProcessNotFound, ProcessStopped
+from splice.net.codec import encode_arguments
+from splice.uri import Resource, url
+
+Rebuild = Callable[[url, str], Proxy]
+
+if TYPE_CHECKING:
+    from splice.actor.scheduler import Scheduler
+    from splice.net.peers import Peer
+    from splice.node.node import Node
+
+
+class Dialogue:
+    """What this node has asked of another and not been answered yet.
+
+    Attributes:
+        peer: the channel's end here.
+        asked: by message id, the promises that the other node owes.
+        is_over: the node was lost, or the peer became another: find the dialogue anew.
+    """
+
+    __slots__ = ("asked", "is_over", "peer")
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.is_over = False
+        self.asked: dict[int, Promise] = {}
+
+
+class Remote:
+    """A process of another node.
+
+    ``url`` bound: that life of the node and no other.  Unbound: whoever answers there when a
+    message is sent.
+    """
+
+    __slots__ = ("dialogue", "node", "scheduler", "url")
+
+    is_near: ClassVar[bool] = False
+    is_far: ClassVar[bool] = True
+
+    def __init__(self, node: Node, where: url) -> None:
+        self.node = node
+        self.scheduler: Scheduler = node.scheduler
+        self.url = where
+        self.dialogue: Dialogue | None = None
+
+    def ask(
+        self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> Promise:
+        """Send a message and return the promise of its answer.  Thread-safe."""
+        return self._send(Promise(self, handler), args, kwargs)
+
+    def tell(
+        self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> Promise:
+        """Send a message without an answer; a promise of delivery.  Thread-safe."""
+        return self._send(Tell(self, handler), args, kwargs)
+
+    def pack_tell(
+        self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> Callable[[], Promise]:
+        """Return what sends a message as it is now, later and as often as it is called."""
+        buffers: list[Any] = []
+        packed = encode_arguments(args, kwargs, buffers)
+
+        def send() -> Promise:
+            message = Tell(self, handler)
+            self.node.soon(
+                self.node.exchange.send_request, message, self, packed, buffers
+            )
+            return message
+
+        return send
+
+    def _send(
+        self, message: Promise, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> Promise:
+        buffers: list[Any] = []
+        packed = encode_arguments(args, kwargs, buffers)
+        if get_ident() == self.scheduler.thread:
+            self.node.exchange.send_request(message, self, packed, buffers)
+        else:
+            self.scheduler.post(
+                self.node.exchange.send_request, message, self, packed, buffers
+            )
+        return message
+
+    def stop(self) -> Promise:
+        """Stop the process as `runtime.stop` does; a promise of its end."""
+        return self.node.stop(self)
+
+    def rebuilder(self) -> Rebuild:
+        """Return the function that makes a proxy from a url on another node."""
+        return self.node.rebuild
+
+    def cancel_message(self, message: Promise) -> bool | Promise:
+        """Have the other node give `message` up; a promise where only that node can tell."""
+        if message.handler is None:
+            return True  # no message, but what follows one here
+        return self.node.exchange.cancel(message, self)
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+
+class Named:
+    """A process of this very node by its name: whoever bears it when a message is sent."""
+
+    __slots__ = ("node", "resource", "scheduler")
+
+    is_near: ClassVar[bool] = False
+
+    def __init__(self, node: Node, resource: Resource) -> None:
+        self.node = node
+        self.scheduler: Scheduler = node.scheduler
+        self.resource = resource
+
+    @property
+    def url(self) -> url:
+        """Its url; unbound, as it means a name."""
+        return url(self.resource, self.node.address)
+
+    def ask(
+        self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> Promise:
+        """Send a message and return the promise of its answer.  Thread-safe."""
+        return self._send(Promise(self, handler, args, kwargs))
+
+    def tell(
+        self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> Promise:
+        """Send a message without an answer; a promise of delivery.  Thread-safe."""
+        return self._send(Tell(self, handler, args, kwargs))
+
+    def put(self, message: Promise) -> None:
+        """Hand `message` to who bears the name now; node's thread only."""
+        cell = self.scheduler.directory.get(self.resource)
+        if cell is None:
+            message.reject(not_there(self.node, self.resource))
+        else:
+            message.target = cell
+            cell.put_tell(message) if type(message) is Tell else cell.put(message)
+
+    put_tell = put
+
+    def _send(self, message: Promise) -> Promise:
+        if get_ident() == self.scheduler.thread:
+            self.put(message)
+        else:
+            self.scheduler.post_message(message)
+        return message
+
+    def stop(self) -> Promise:
+        """Stop the process as `runtime.stop` does; a promise of its end."""
+        return self.node.stop(self)
+
+    def rebuilder(self) -> Rebuild:
+        """Return the function that makes a proxy from a url on another node."""
+        return self.node.rebuild
+
+    def cancel_message(self, message: Promise) -> bool:
+        """The message was refused or handed on: there is nothing to take back here."""
+        return False
+
+    def __str__(self) -> str:
+        return str(self.resource)
+
+
+def not_there(node: Node, resource: Resource) -> ProcessNotFound | ProcessStopped:
+    """Make the error of a message to a process that this node does not have."""
+    if node.scheduler.directory.was_used(resource):
+        return ProcessStopped(f"process {resource} of {node} has ended")
+    return ProcessNotFound(f"there is no process {resource!r} on {node}")

@@ -1,0 +1,425 @@
+"""Runtime: what users call; a facade over the current node, each method a few lines.
+
+The current node is that of the running handler; outside of any it is the default node of the OS
+process, which starts on a background thread at first use.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from splice.actor.context import current_cell, current_worker
+from splice.actor.handlers import NamedHandler
+from splice.actor.promise import Promise, syncmany
+from splice.actor.proxy import Proxy, proxy_class
+from splice.config import Config
+from splice.errors import (
+    CannotWait,
+    ConnectTimeout,
+    NodeLost,
+    ProcessStopped,
+    TimeoutError,
+)
+from splice.log import logger
+from splice.node.current import current_node, default, node_here
+from splice.node.fates import Fates, link_new, spawn_under
+from splice.node.given import At, as_class, node_url, target_of
+from splice.node.hosting import NodeThread, run_main
+from splice.node.insight import Insight
+from splice.node.node import Node
+from splice.node.remote import Remote
+from splice.node.timing import Timing
+from splice.node.view import View
+from splice.uri import parse, url
+
+_log = logger("node")
+_SPAWN = NamedHandler("spawn")
+_SPAWN_MANY = NamedHandler("spawn_many")
+_SHUTDOWN = NamedHandler("shutdown")
+_KILL = NamedHandler("kill")
+
+
+class Runtime(Timing, Insight, Fates):
+    """The processes and nodes that a program can reach.  Thread-safe.
+
+    Use the one `splice.runtime`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._config = Config()
+        self._default: Node | None = None
+        self._thread: NodeThread | None = None
+        default.find = self._find_default
+        default.adopt = self._adopt
+
+    def __reduce__(self) -> str:
+        # code by value brings the globals it uses along: this one travels as its name
+        return "runtime"
+
+    # ---- nodes
+
+    def config(self, **settings: Any) -> None:
+        """Change settings (see `splice.config.Config`) before the first use of a node.
+
+        Args:
+            settings: for example ``address="10.1.1.15", port=5000``; ``key`` is 64 hex digits.
+
+        Raises:
+            TypeError: there is no such setting.
+            RuntimeError: the node of this program runs already.
+        """
+        key = settings.get("key")
+        if isinstance(key, str):
+            settings["key"] = bytes.fromhex(key)
+        with self._lock:
+            if self._is_running:
+                raise RuntimeError(
+                    "the node runs already; call runtime.config(...) before"
+                )
+            self._config = self._config.with_changes(**settings)
+
+    @property
+    def address(self) -> str:
+        """The address of the current node."""
+        return self.node.address
+
+    @property
+    def node(self) -> Node:
+        """The current node; the default one is started if need be."""
+        return node_here()
+
+    def _find_default(self) -> Node:
+        with self._lock:
+            if self._default is None or self._default.is_closed:
+                thread = NodeThread(self._config)
+                self._default, self._thread = thread.start(), thread
+            return self._default
+
+    @property
+    def _is_running(self) -> bool:
+        return self._default is not None and not self._default.is_closed
+
+    def start(self) -> None:
+        """Serve until the node of this program is shut down, or Ctrl-C.
+
+        Raises:
+            CannotWait: the node serves already, on the thread of `splice.run` or of a fork.
+        """
+        _ = self.node
+        thread = self._thread
+        if thread is None:
+            raise CannotWait(
+                "the node serves already: it runs under splice.run, or was forked"
+            )
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            self.shutdown()
+
+    def fork(self, count: int, init: Callable[[], Any] | None = None) -> View[str]:
+        """Start nodes on this machine, each an OS process of its own.
+
+        They never run the caller's script; they inherit settings, ``sys.path`` and the working
+        directory, and end with the node that forked them.
+
+        Args:
+            count: how many.
+            init: called without arguments in each, before its address is reported.
+
+        Returns:
+            A view of their addresses.
+
+        Raises:
+            NodeLost: one ended before it was ready; the text says how, and what `init` raised.
+                The others are ended.
+        """
+        if not isinstance(count, int) or count < 0:
+            raise ValueError(f"fork wants a number of nodes, not {count!r}")
+        node = self.node
+        children = node.children.fork(count, init)
+        try:
+            return View(syncmany([child.ready for child in children]))
+        except BaseException:
+            # Ctrl-C too: nobody would ever know of those that came up
+            node.run_coroutine(lambda: node.children.shut_down(children))
+            raise
+
+    def shutdown(self, remote_node: str | Proxy | None = None) -> None:
+        """Shut a node down: its children first, then itself; returns when it is gone.
+
+        Args:
+            remote_node: address of the node, or the proxy of any process there; the current
+                node when None.
+
+        Raises:
+            ConnectTimeout: nobody answers at that address.
+        """
+        if remote_node is not None:
+            self._shut_down_far(remote_node)
+            return
+        cell = current_cell()
+        if cell is not None:
+            node = cast(Node, cell.scheduler.home)
+            node.begin_shut_down()
+            return
+        self._shut_down_default(None)
+
+    def _shut_down_default(self, timeout: float | None) -> bool:
+        with self._lock:
+            default, thread = self._default, self._thread
+        if default is not None and not default.is_closed:
+            default.begin_shut_down()
+        # also when somebody else has begun it: it is gone when this returns
+        return thread is None or thread.join(timeout)
+
+    def _at_exit(self) -> None:
+        # the children have as long to end by themselves; a handler that goes on and on must
+        # not keep the program from ending
+        timeout = 2 * self._config.shutdown_timeout
+        if not self._shut_down_default(timeout):
+            _log.warning(
+                "the node did not shut down within %s s; is a handler still computing?",
+                timeout,
+            )
+
+    def _shut_down_far(self, remote_node: str | Proxy) -> None:
+        where = node_url(remote_node)
+        node = self.node
+        if node.connect(where)._sp_target.__class__ is not Remote:
+            self.shutdown()
+            return
+        gone = node.on_thread(node.children.ended_of, where.address)
+        try:
+            self._agent(where).ask(_SHUTDOWN, (), None).get()
+        except ConnectTimeout:
+            raise
+        except (NodeLost, ProcessStopped):
+            pass  # it went before its answer did
+        if gone is not None:
+            gone.get()
+
+    # ---- processes
+
+    def spawn(
+        self,
+        what: Callable[..., Any],
+        *args: Any,
+        sp_id: str | None = None,
+        sp_dest: Any = None,
+        sp_link: bool = False,
+        sp_super: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Make a process of a class, or a coroutine of a generator function.
+
+        Args:
+            what: the class or the generator function.
+            args, kwargs: for its constructor.
+            sp_id: its name, unique on its node.
+            sp_dest: address of the node (or a proxy of a process there); here when None.
+            sp_link: link it to the process that spawns it.
+            sp_super: its supervisor, which makes it on its own node; ``sp_restart`` and
+                ``sp_shutdown`` are then as in `splice.child`.
+
+        Returns:
+            Its proxy, when the constructor has run.
+
+        Raises:
+            NameTaken: another process there has that name.
+            BaseException: what the constructor raised.
+            CannotWait: called where waiting would stop the loop; use `spawn_nowait`.
+        """
+        options = {"sp_id": sp_id, "sp_dest": sp_dest, "sp_link": sp_link}
+        made = self.spawn_nowait(what, *args, sp_super=sp_super, **options, **kwargs)
+        return made.get()
+
+    def spawn_nowait(
+        self,
+        what: Callable[..., Any],
+        *args: Any,
+        sp_id: str | None = None,
+        sp_dest: Any = None,
+        sp_link: bool = False,
+        sp_super: Any = None,
+        **kwargs: Any,
+    ) -> Promise:
+        """Like `spawn`, and return a promise of the proxy at once."""
+        me = current_cell() if sp_link else None
+        if sp_link and me is None:
+            raise ValueError(
+                "sp_link links to the spawning process; no handler runs here"
+            )
+        if sp_super is not None:
+            if sp_dest is not None:
+                raise ValueError("a child lives on its supervisor's node: no sp_dest")
+            made = spawn_under(sp_super, what, args, kwargs, sp_id)
+        else:
+            made = self._spawn(what, args, kwargs, sp_id, sp_dest)
+        return made if me is None else link_new(self.node, me, made)
+
+    def _spawn(
+        self, what: Callable[..., Any], args: Any, kwargs: Any, name: Any, dest: Any
+    ) -> Promise:
+        cls, args, kwargs = as_class(what, args, kwargs)
+        node = self.node
+        if dest is None:
+            return node.spawn(cls, *node.copied(cls, args, kwargs), name)
+        where = node_url(dest)
+        agent = node.connect(where)._sp_target
+        if not isinstance(agent, Remote):
+            return node.spawn(cls, *node.copied(cls, args, kwargs), name)
+        made = agent.ask(_SPAWN, (cls, args, kwargs, name), None)
+        return made.then(lambda proxy: proxy_class(cls)(proxy._sp_target))
+
+    def spawn_many(
+        self, count: int, what: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> View[Any]:
+        """Make `count` processes in one go; a view of their proxies.
+
+        What one constructor raises, this raises, when all have run; ``sp_dest`` as in `spawn`.
+        """
+        where = kwargs.pop("sp_dest", None)
+        cls, args, kwargs = as_class(what, args, kwargs)
+        if where is None:
+            node = self.node
+            args, kwargs = node.copied(cls, args, kwargs)
+            return View(node.spawn_many(count, cls, args, kwargs).get())
+        agent = self.node.connect(node_url(where))._sp_target
+        return View(agent.ask(_SPAWN_MANY, (count, cls, args, kwargs), None).get())
+
+    def spawn_scatter(
+        self,
+        destinations: Iterable[Any],
+        what: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> View[Any]:
+        """Make one process on each of `destinations`; a view of the proxies, in order."""
+        made = [
+            self.spawn_nowait(what, *args, sp_dest=destination, **kwargs)
+            for destination in destinations
+        ]
+        return View(syncmany(made))
+
+    def at(self, destination: Any) -> At:
+        """Return what spawns on `destination`: the form of ``sp_dest`` that can be typed."""
+        return At(self, destination)
+
+    def connect(self, where: url | str) -> Any:
+        """Return the proxy of the process at a url; nothing is sent yet.
+
+        Args:
+            where: ``url("my_proc", "tcp://10.1.1.15:54321")`` or its text form.
+
+        Raises:
+            ValueError: the url is malformed.
+        """
+        return self.node.connect(parse(where) if isinstance(where, str) else where)
+
+    def whereis(self, name: str) -> Any:
+        """Return the proxy of the process of that name on the current node, or None."""
+        node = self.node
+        cell = node.scheduler.directory.get(name)
+        return None if cell is None or cell.object is None else node.proxy_of(cell)
+
+    def stop(
+        self,
+        proc: Any,
+        reason: Any = "normal",
+        *,
+        drain: bool = False,
+        timeout: float | None = 5.0,
+    ) -> None:
+        """Stop a process and wait until it has ended; ahead of its mail.
+
+        The handler at hand finishes.  A process that stops itself ends after it.
+
+        Args:
+            proc: its proxy, or the process object itself in its own handler.
+            reason: what its links and monitors are told.
+            drain: let it handle the mail it has first.
+            timeout: seconds for the handler at hand, after which the process is killed.
+        """
+        target = target_of(proc)
+        stopped = self.node.stop(target, reason, drain=drain)
+        if target is current_cell():
+            return
+        try:
+            stopped.get(timeout)
+        except TimeoutError:
+            self.kill(proc)
+
+    def kill(self, proc: Any) -> None:
+        """End a process at once: its clean-up hook is not run, its handler is unwound."""
+        target = target_of(proc)
+        node = self.node
+        if isinstance(target, Remote):
+            agent = self._agent(target.url)
+            agent.ask(_KILL, (target.url.resource,), None).get()
+        else:
+            node.kill(target)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait: in a handler only that handler does, elsewhere the thread."""
+        worker = current_worker()
+        if worker is not None:
+            worker.scheduler.sleep(worker, seconds)
+            return
+        node = current_node()
+        if node is not None and threading.get_ident() == node.scheduler.thread:
+            raise CannotWait(
+                "sleeping here would stop the node's loop; await asyncio.sleep"
+            )
+        time.sleep(seconds)
+
+    def _agent(self, where: url) -> Any:
+        return self.node.connect(
+            url("node", where.address, where.incarnation)
+        )._sp_target
+
+    # ---- splice.run
+
+    def run(self, main: Callable[..., Any], *args: Any) -> Any:
+        """Run ``main(*args)`` as a process on a node in this thread; return what it returns.
+
+        Asks then cost microseconds instead of thread wake-ups.  `main` may be ``async def``.
+        Ctrl-C is raised in `main`.
+
+        Raises:
+            RuntimeError: a node of this program runs already.
+        """
+        with self._lock:
+            if self._is_running:
+                raise RuntimeError(
+                    "a node runs already; call splice.run before first use"
+                )
+        try:
+            return run_main(self._config, self._adopt, main, args)
+        finally:
+            default, self._default = self._default, None
+            if default is not None:
+                default.abandon()  # unless all went well
+
+    def _adopt(self, node: Node) -> None:
+        """Take `node` for the default one: it runs on a thread that somebody else provides."""
+        self._default, self._thread = node, None
+
+    def _disown(self) -> None:
+        """Let go of the default node: it belongs to the OS process this is a copy of."""
+        self._lock = threading.Lock()
+        default, self._default, self._thread = self._default, None, None
+        if default is not None:
+            default.disown()
+
+
+runtime = Runtime()
+run = runtime.run
+
+os.register_at_fork(after_in_child=runtime._disown)
+atexit.register(runtime._at_exit)

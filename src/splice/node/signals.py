@@ -1,0 +1,313 @@
+"""Signals: links and monitors between the processes of two nodes.
+
+::
+
+    monitor(far) ─► Signals ─► (SIGNAL, "monitor", far, number) ─► … ─► watchers of the cell
+         Down ◄─ Monitor ◄─ (SIGNAL, "down", …, number, reason) ◄─ … ◄─ it ends
+         Down ◄─ Monitor ◄─ lost(peer): `NodeLost`
+
+Each side keeps what ties it to the other, so that the loss of a node is the end of everything that
+was linked to it or watched there.  Signals travel in order with mail.  What happens then is
+decided in `splice.actor.links`.  Node's thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from splice.actor.links import NO_PROCESS, Monitor, extra_of, take_exit
+from splice.errors import SpliceError
+from splice.log import logger
+from splice.message import SIGNAL, Entry
+from splice.net.codec import decode, encode, encode_error
+from splice.net.outbound import Outgoing
+from splice.uri import Resource, url
+
+if TYPE_CHECKING:
+    from splice.actor.cell import Cell
+    from splice.net.peers import Peer
+    from splice.node.node import Node
+    from splice.node.remote import Remote
+
+_log = logger("node")
+
+
+class _FarEnd:
+    """The far end of a link of a process of this node; hangs in its ``extra.links``."""
+
+    __slots__ = ("_signals", "cell", "peer", "url")
+
+    is_near: ClassVar[bool] = False
+
+    def __init__(self, signals: Signals, peer: Peer, cell: Cell, where: url) -> None:
+        self._signals = signals
+        self.peer = peer
+        self.cell = cell
+        self.url = where
+
+    def exit(self, source: Cell, reason: Any) -> None:
+        """Tell it that the near end has ended."""
+        self._signals.drop_link(self)
+        self._signals.send(self.peer, "exit", self.url.resource, source.ident, reason)
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+
+class _FarWatcher:
+    """A monitor that another node has set on a process of this node."""
+
+    __slots__ = ("_signals", "cell", "number", "peer")
+
+    def __init__(
+        self, signals: Signals, peer: Peer, cell: Cell, number: Resource
+    ) -> None:
+        self._signals = signals
+        self.peer = peer
+        self.cell = cell
+        self.number = number
+
+    def down(self, source: Any, reason: Any) -> None:
+        """Tell the far side of the end."""
+        self._signals.ties(self.peer).watchers.pop(self.number, None)
+        self._signals.send(self.peer, "down", source.ident, self.number, reason)
+
+    def forget(self) -> None:
+        """Watch no more."""
+        if self.cell.extra is not None:
+            self.cell.extra.watchers.pop(self, None)
+
+
+class _Ties:
+    """What ties processes of this node to those of another.
+
+    Attributes:
+        links: by the near and the far name.
+        monitors: those set from here, by number, with the url that is watched.
+        watchers: those set from there, by number.
+    """
+
+    __slots__ = ("links", "monitors", "watchers")
+
+    def __init__(self) -> None:
+        self.links: dict[tuple[Resource, Resource], _FarEnd] = {}
+        self.monitors: dict[Resource, tuple[Monitor, url]] = {}
+        self.watchers: dict[Resource, _FarWatcher] = {}
+
+
+class Signals:
+    """The links and monitors of one node that reach to others."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._ties: dict[Peer, _Ties] = {}
+        self._numbers = count(1)
+
+    @property
+    def peers(self) -> list[Peer]:
+        """The nodes that something of this one is tied to."""
+        return list(self._ties)
+
+    def ties(self, peer: Peer) -> _Ties:
+        """Return what ties this node to another."""
+        return self._ties.setdefault(peer, _Ties())
+
+    # ---- what processes of this node want
+
+    def link(self, cell: Cell, far: Remote) -> None:
+        """Link a process of this node to a far one."""
+        peer = self._reach(far)
+        if cell.has_ended:
+            self.send(peer, "absent", far.url.resource, cell.ident)
+        elif self._add_link(peer, cell, far.url):
+            self.send(peer, "link", far.url.resource, cell.ident)
+
+    def unlink(self, cell: Cell, far: Remote) -> None:
+        """Take a link to a far process back."""
+        peer = self._reach(far)
+        end = self.ties(peer).links.get((cell.ident, far.url.resource))
+        if end is not None:
+            self._cut(end)
+            self.send(peer, "unlink", far.url.resource, cell.ident)
+
+    def monitor(self, far: Remote, promise: Monitor) -> None:
+        """Have `promise` settled with the `Down` of a far process."""
+        peer = self._reach(far)
+        number = next(self._numbers)
+        self.ties(peer).monitors[number] = (promise, far.url)
+        promise.take_back = partial(self._demonitor, far, number)
+        self.send(peer, "monitor", far.url.resource, number)
+
+    def _demonitor(self, far: Remote, number: int) -> None:
+        for peer, ties in self._ties.items():
+            if ties.monitors.pop(number, None) is not None:
+                self.send(peer, "demonitor", far.url.resource, number)
+                return
+
+    def _reach(self, far: Remote) -> Peer:
+        return self._node.open().reach(far.url.address, far.url.incarnation)
+
+    # ---- both sides
+
+    def send(
+        self,
+        peer: Peer,
+        name: str,
+        resource: Resource,
+        source: Resource,
+        reason: Any = None,
+    ) -> None:
+        """Send a signal, in order with mail; nothing once this node is closed."""
+        scheduler = self._node.scheduler
+        if scheduler.is_closed:
+            return
+        buffers: list[Any] = []
+        value = _packed(reason, buffers)
+        entry = (SIGNAL, name, resource, source, value)
+        peer.send(Outgoing(entry, tuple(buffers)))
+        if not scheduler.scheduled:
+            scheduler.schedule()
+
+    def _add_link(self, peer: Peer, cell: Cell, where: url) -> bool:
+        """Note a link; False when it stood already."""
+        links = self.ties(peer).links
+        key = (cell.ident, where.resource)
+        if key in links:
+            return False
+        links[key] = end = _FarEnd(self, peer, cell, where)
+        extra_of(cell).links[end] = None
+        return True
+
+    def drop_link(self, end: _FarEnd) -> None:
+        """Forget a link whose near end has ended."""
+        self.ties(end.peer).links.pop((end.cell.ident, end.url.resource), None)
+
+    def _cut(self, end: _FarEnd) -> None:
+        self.drop_link(end)
+        if end.cell.extra is not None:
+            end.cell.extra.links.pop(end, None)
+
+    # ---- what the other node says
+
+    def take(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
+        """Take in a signal of another node."""
+        _, name, resource, source, payload = entry
+        try:
+            reason = decode(payload, supply)
+        except SpliceError as error:  # of a type that is not known here
+            reason = error
+        if name == "link":
+            self._take_link(peer, resource, source)
+        elif name == "unlink":
+            self._end_of(peer, resource, source)
+        elif name == "exit":
+            self._take_exit(peer, resource, source, reason)
+        elif name == "absent":
+            self._take_absence(peer, resource, source)
+        elif name == "monitor":
+            self._take_monitor(peer, resource, source)
+        elif name == "demonitor":
+            watcher = self.ties(peer).watchers.pop(source, None)
+            if watcher is not None:
+                watcher.forget()
+        elif name == "down":
+            self._take_down(peer, source, reason)
+        else:
+            _log.warning("signal of unknown name %r from %s", name, peer)
+
+    def _take_link(self, peer: Peer, resource: Resource, source: Resource) -> None:
+        cell = self._node.scheduler.directory.get(resource)
+        if cell is None or cell.has_ended:
+            self.send(peer, "exit", source, resource, NO_PROCESS)
+        else:
+            self._add_link(peer, cell, _url_of(peer, source))
+
+    def _end_of(
+        self, peer: Peer, resource: Resource, source: Resource
+    ) -> _FarEnd | None:
+        """Cut the link between those two, and return it; None when there is none."""
+        end = self.ties(peer).links.get((resource, source))
+        if end is not None:
+            self._cut(end)
+        return end
+
+    def _take_exit(
+        self, peer: Peer, resource: Resource, source: Resource, reason: Any
+    ) -> None:
+        end = self._end_of(peer, resource, source)
+        if end is not None:
+            take_exit(end.cell, end, reason)
+
+    def _take_absence(self, peer: Peer, resource: Resource, source: Resource) -> None:
+        """Take the end of a link that never stood: the far process had ended before."""
+        cell = self._node.scheduler.directory.get(resource)
+        if cell is not None:
+            take_exit(cell, _url_of(peer, source), NO_PROCESS)
+
+    def _take_monitor(self, peer: Peer, resource: Resource, number: Resource) -> None:
+        cell = self._node.scheduler.directory.get(resource)
+        if cell is None or cell.has_ended:
+            self.send(peer, "down", resource, number, NO_PROCESS)
+            return
+        watcher = _FarWatcher(self, peer, cell, number)
+        self.ties(peer).watchers[number] = watcher
+        extra_of(cell).watchers[watcher] = None
+
+    def _take_down(self, peer: Peer, number: Resource, reason: Any) -> None:
+        found = self.ties(peer).monitors.pop(number, None)
+        if found is not None:
+            promise, where = found
+            promise.down(where, reason)
+
+    # ---- loss
+
+    def failed(self, peer: Peer, entry: Entry, error: SpliceError) -> None:
+        """Take note that a signal has not arrived: what it was to tie together is gone."""
+        _, name, resource, source, _ = entry
+        if name == "monitor":
+            self._take_down(peer, source, error)
+        elif name == "link":
+            self._take_exit(peer, source, resource, error)
+
+    def lost(self, peer: Peer, error: SpliceError) -> None:
+        """End everything that was tied to a lost node, with the loss for a reason."""
+        ties = self._ties.pop(peer, None)
+        if ties is None:
+            return
+        for watcher in ties.watchers.values():
+            watcher.forget()
+        for end in ties.links.values():
+            extra_of(end.cell).links.pop(end, None)
+            take_exit(end.cell, end, error)
+        for promise, where in ties.monitors.values():
+            promise.down(where, error)
+
+    def merged(self, peer: Peer, into: Peer) -> None:
+        """Two ways to one node became one."""
+        ties = self._ties.pop(peer, None)
+        if ties is None:
+            return
+        other = self.ties(into)
+        other.links.update(ties.links)
+        other.monitors.update(ties.monitors)
+        other.watchers.update(ties.watchers)
+        for end in ties.links.values():
+            end.peer = into
+        for watcher in ties.watchers.values():
+            watcher.peer = into
+
+
+def _packed(reason: Any, buffers: list[Any]) -> Any:
+    if isinstance(reason, BaseException):
+        return encode_error(reason, buffers)
+    try:
+        return encode(reason, buffers)
+    except SpliceError:  # it cannot travel: its text does
+        return encode(repr(reason), buffers)
+
+
+def _url_of(peer: Peer, resource: Resource) -> url:
+    return url(resource, peer.address, peer.incarnation)

@@ -1,0 +1,106 @@
+"""Timing: `runtime.send_after` and `runtime.send_every`; a part of `splice.node.runtime.Runtime`.
+
+A timer belongs to the current node, near or far as its target may be, and sends a `tell` each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from splice.actor.cell import Cell
+from splice.actor.context import current_cell
+from splice.actor.promise import Promise
+from splice.actor.timers import Timer
+from splice.actor.unsent import Unsent
+from splice.errors import DeliveryError
+from splice.log import logger
+from splice.node.current import node_here
+
+if TYPE_CHECKING:
+    from splice.node.node import Node
+
+_log = logger("node")
+
+
+class Timing:
+    """What a runtime does later."""
+
+    def send_after(
+        self, seconds: float, handler: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Timer:
+        """Send a message later, one way as by `tell`.
+
+        It is not sent when the process that runs this, or the one it is for, has ended by then.
+
+        Args:
+            seconds: from now.
+            handler: the handler of a proxy, near or far: ``counter.add``.
+            args, kwargs: what the handler is called with.
+
+        Returns:
+            The timer; ``timer.cancel()`` stops it.
+
+        Raises:
+            TypeError: `handler` is no handler of a proxy, or the arguments do not fit it.
+            UnpicklableError: an argument cannot travel to its node.
+            ValueError: `seconds` is negative or no finite number.
+        """
+        if not 0 <= seconds < inf:
+            raise ValueError(f"send_after wants seconds from now on, not {seconds!r}")
+        return _Sending(node_here(), Unsent(handler, args, kwargs)).start(seconds, None)
+
+    def send_every(
+        self, seconds: float, handler: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Timer:
+        """Send a message again and again, for the first time in `seconds`; as `send_after`.
+
+        It keeps the beat; times that a busy node has missed are left out.  It ends with the
+        process that runs this, with the one it is for, and with its node.
+        """
+        if not 0 < seconds < inf:
+            raise ValueError(
+                f"send_every wants a positive number of seconds, not {seconds!r}"
+            )
+        sending = _Sending(node_here(), Unsent(handler, args, kwargs))
+        return sending.start(seconds, seconds)
+
+
+class _Sending:
+    """Sends one message whenever its timer fires."""
+
+    __slots__ = ("_message", "_node", "_owner", "_timer")
+
+    def __init__(self, node: Node, message: Unsent) -> None:
+        self._node = node
+        self._message = message
+        self._owner = current_cell()
+
+    def start(self, seconds: float, every: float | None) -> Timer:
+        """Set the timer."""
+        self._timer = Timer(
+            self._send,
+            self._node.loop.time() + seconds,
+            every=every,
+            what=str(self._message),
+            is_wanted=self._is_wanted,
+        )
+        self._node.soon(self._node.scheduler.timers.add, self._timer)
+        return self._timer
+
+    def _is_wanted(self) -> bool:
+        target = self._message.target
+        is_gone = isinstance(target, Cell) and target.has_ended
+        return not is_gone and not (self._owner is not None and self._owner.has_ended)
+
+    def _send(self) -> None:
+        self._message.send().add_done_callback(self._sent)
+
+    def _sent(self, delivery: Promise) -> None:
+        error = delivery.exception()
+        if error is None:
+            return
+        self._timer.cancel()
+        level = _log.info if isinstance(error, DeliveryError) else _log.error
+        level("%r has ended: %s", self._timer, error)

@@ -1,0 +1,190 @@
+"""Every kind of bad input is a named error at the right caller, and the node goes on working."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import splice
+from splice import Process, runtime, sync, tell
+
+
+class Till(Process):
+    """A process to be called wrongly."""
+
+    def __init__(self, cents: int = 0) -> None:
+        self.cents = cents
+
+    def add(self, cents: int) -> int:
+        self.cents += cents
+        return self.cents
+
+    def lock(self) -> object:
+        return threading.Lock()
+
+    def keep(self, thing: object) -> None:
+        self.thing = thing
+
+
+class Broken(Process):
+    def __init__(self) -> None:
+        raise ValueError("no such till")
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[str]:
+    """The address of a forked node that all tests of this module share."""
+    (address,) = runtime.fork(1)
+    yield address
+    runtime.shutdown(remote_node=address)
+
+
+@pytest.fixture(params=["near", "far"])
+def place(request: pytest.FixtureRequest, node: str) -> str | None:
+    """Where the process lives: the same must hold near and far."""
+    return None if request.param == "near" else node
+
+
+def assert_works(place: str | None) -> None:
+    """The node still makes processes, and they still answer."""
+    with runtime.spawn(Till, 1, sp_dest=place) as till:
+        assert sync(till.add(1), timeout=10) == 2
+
+
+def test_an_unknown_handler_is_no_attribute_of_a_typed_proxy(place: str | None) -> None:
+    with runtime.spawn(Till, sp_dest=place) as till, pytest.raises(AttributeError):
+        _ = till.subtract
+    assert_works(place)
+
+
+def test_an_unknown_handler_of_a_connected_process_is_named_by_its_node(
+    place: str | None,
+) -> None:
+    with runtime.spawn(Till, sp_dest=place, sp_id="unknown-handler") as till:
+        address = place or runtime.address
+        stranger = runtime.connect(splice.url("unknown-handler", address))
+        with pytest.raises(
+            splice.NoSuchHandler, match="Till has no handler 'subtract'"
+        ):
+            stranger.subtract(1).get(timeout=10)
+        assert sync(till.add(1), timeout=10) == 1
+
+
+def test_wrong_arguments_are_a_type_error_at_the_caller(place: str | None) -> None:
+    with runtime.spawn(Till, sp_dest=place) as till:
+        with pytest.raises(TypeError):
+            till.add()
+        with pytest.raises(TypeError):
+            till.add(1, dollars=2)
+    assert_works(place)
+
+
+def test_wrong_arguments_to_a_connected_process_are_a_type_error_of_the_answer(
+    node: str,
+) -> None:
+    with runtime.spawn(Till, sp_dest=node, sp_id="wrong-arguments"):
+        stranger = runtime.connect(f"{node}/wrong-arguments")
+        with pytest.raises(TypeError, match="positional argument"):
+            stranger.add(1, 2, 3).get(timeout=10)
+    assert_works(node)
+
+
+def test_an_argument_that_cannot_travel_is_named_at_the_line_that_sends_it(
+    node: str,
+) -> None:
+    with runtime.spawn(Till, sp_dest=node) as till:
+        with pytest.raises(splice.UnpicklableError, match=r"args\[0\]") as caught:
+            till.keep({"lock": threading.Lock()})
+        assert "lock" in caught.value.path
+        assert sync(till.add(1), timeout=10) == 1
+
+
+def test_an_answer_that_cannot_travel_is_an_error_of_that_answer(node: str) -> None:
+    with runtime.spawn(Till, sp_dest=node) as till:
+        with pytest.raises(splice.UnpicklableError, match="lock"):
+            till.lock().get(timeout=10)
+        assert sync(till.add(1), timeout=10) == 1
+
+
+def test_a_process_that_has_ended_answers_with_process_stopped(
+    place: str | None,
+) -> None:
+    till = runtime.spawn(Till, sp_dest=place)
+    runtime.stop(till)
+    with pytest.raises(splice.ProcessStopped, match="has ended"):
+        till.add(1).get(timeout=10)
+    assert_works(place)
+
+
+def test_a_named_process_that_has_ended_answers_with_process_stopped(
+    place: str | None,
+) -> None:
+    till = runtime.spawn(Till, sp_dest=place, sp_id="was-there-once")
+    runtime.stop(till)
+    with pytest.raises(splice.ProcessStopped, match="has ended"):
+        till.add(1).get(timeout=10)
+
+
+def test_a_process_that_never_was_is_not_found(place: str | None) -> None:
+    nobody = runtime.connect(splice.url("nobody", place or runtime.address))
+    with pytest.raises(splice.ProcessNotFound, match="nobody"):
+        nobody.add(1).get(timeout=10)
+    assert_works(place)
+
+
+def test_a_tell_to_a_process_that_never_was_is_not_delivered(place: str | None) -> None:
+    nobody = runtime.connect(splice.url("nobody", place or runtime.address))
+    with pytest.raises(splice.ProcessNotFound) as caught:
+        tell(nobody.add, 1).get(timeout=10)
+    assert caught.value.verdict == "not delivered"
+
+
+def test_a_second_use_of_a_name_is_refused(place: str | None) -> None:
+    with runtime.spawn(Till, 5, sp_id="taken", sp_dest=place) as till:
+        with pytest.raises(splice.NameTaken, match="'taken'"):
+            runtime.spawn(Till, sp_id="taken", sp_dest=place)
+        assert sync(till.add(1), timeout=10) == 6
+
+
+def test_what_a_constructor_raises_spawn_raises(place: str | None) -> None:
+    with pytest.raises(ValueError, match="no such till"):
+        runtime.spawn(Broken, sp_dest=place)
+    assert_works(place)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "counter", "tcp://somewhere/counter", "tcp://1.2.3.4:99999/counter"]
+)
+def test_a_malformed_url_is_shown(text: str) -> None:
+    with pytest.raises(ValueError, match="malformed"):
+        runtime.connect(text)
+
+
+def test_spawn_wants_a_process_class() -> None:
+    with pytest.raises(TypeError, match="derive the class"):
+        runtime.spawn(dict)
+
+
+def test_an_address_nobody_listens_on_times_out_by_name() -> None:
+    script = """
+import splice
+splice.runtime.config(connect_timeout=0.3)
+nobody = splice.runtime.connect("tcp://127.0.0.1:9/counter")
+try:
+    nobody.add(1).get(timeout=10)
+except splice.ConnectTimeout as error:
+    print(error)
+"""
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert "tcp://127.0.0.1:9" in done.stdout

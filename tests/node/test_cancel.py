@@ -1,0 +1,219 @@
+"""A cancel travels: far messages are given up like near ones, and the word on it is honest."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from splice import Cancelled, CannotWait, Process, runtime, sync, syncmany
+from splice.errors import NodeLost
+from splice.testing.simulation import Simulation
+from splice.uri import url
+
+
+class Clerk(Process):
+    """Works on one thing at a time, and notes what."""
+
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+    def note(self, what: Any) -> Any:
+        self.notes.append(what)
+        return what
+
+    def work(self, seconds: float) -> str:
+        self.notes.append("begun")
+        runtime.sleep(seconds)
+        self.notes.append("done")
+        return "done"
+
+    async def nap(self, seconds: float) -> str:
+        self.notes.append("asleep")
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.notes.append("awake")
+        return "rested"
+
+    def seen(self) -> list[Any]:
+        return self.notes
+
+
+class Asker(Process):
+    async def cancel(self, clerk: Any) -> Any:
+        promise = clerk.nap(100)
+        await asyncio.sleep(1)
+        try:
+            promise.cancel()
+        except CannotWait as error:
+            return str(error), await promise.cancel_nowait()
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulation]:
+    simulation = Simulation(seed=1, delay=0.01)
+    yield simulation
+    simulation.close()
+
+
+def test_a_far_message_in_the_mailbox_is_never_handled(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        clerk.work(5)
+        kept, dropped, last = clerk.note(1), clerk.note(2), clerk.note(3)
+        runtime.sleep(1)
+        verdict = dropped.cancel()
+        return verdict, type(dropped.exception()), sync(clerk.seen()), kept, last
+
+    verdict, error, seen, kept, last = sim.run(one, scenario)
+    assert (verdict, error, seen) == (True, Cancelled, ["begun", "done", 1, 3])
+    assert (kept.get(), last.get()) == (1, 3)
+
+
+def test_a_message_that_has_not_left_yet_is_taken_back(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        promise = clerk.note(1)
+        before = runtime.node.loop.time()
+        assert promise.cancel()
+        took = runtime.node.loop.time() - before
+        return took, type(promise.exception()), sync(clerk.seen())
+
+    assert sim.run(one, scenario) == (0, Cancelled, [])
+
+
+def test_a_message_to_a_node_that_is_not_up_is_taken_back(sim: Simulation) -> None:
+    one = sim.node()
+
+    def scenario() -> Any:
+        late = runtime.connect(url("clerk", "tcp://10.0.0.99:1"))
+        promise = late.note(1)
+        runtime.sleep(1)
+        return promise.cancel(), type(promise.exception())
+
+    assert sim.run(one, scenario) == (True, Cancelled)
+
+
+def test_a_far_async_handler_at_work_is_cancelled(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        promise = clerk.nap(1000)
+        runtime.sleep(1)
+        started = runtime.node.loop.time()
+        return promise.cancel(), sync(clerk.seen()), runtime.node.loop.time() - started
+
+    cancelled, seen, took = sim.run(one, scenario)
+    assert (cancelled, seen) == (True, ["asleep", "awake"])
+    assert took < 1
+
+
+def test_it_says_at_once_when_a_far_plain_handler_is_at_work(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        promise = clerk.work(100)
+        runtime.sleep(1)
+        return promise.cancel(), promise.done(), promise.get()
+
+    assert sim.run(one, scenario) == (False, False, "done")
+
+
+def test_it_says_when_the_answer_was_on_its_way(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        promise = clerk.note(1)
+        runtime.sleep(0.015)  # there, and not back yet
+        return promise.done(), promise.cancel(), promise.get()
+
+    assert sim.run(one, scenario) == (False, False, 1)
+
+
+def test_cancelling_a_message_to_a_lost_node_comes_too_late(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        promise = clerk.nap(1000)
+        runtime.sleep(1)
+        sim.kill(two)
+        return promise.cancel(), type(promise.exception())
+
+    assert sim.run(one, scenario) == (False, NodeLost)
+
+
+def test_an_async_handler_awaits_the_word_instead(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        return sync(runtime.spawn(Asker).cancel(clerk))
+
+    why, verdict = sim.run(one, scenario)
+    assert "await cancel_nowait() instead" in why
+    assert verdict is True
+
+
+def test_a_spawn_that_has_not_left_yet_can_be_cancelled(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        made = runtime.spawn_nowait(Clerk, sp_dest=two.address)
+        return made.cancel(), type(made.exception())
+
+    assert sim.run(one, scenario) == (True, Cancelled)
+
+
+def test_a_cancelled_far_message_is_no_failure_to_report(
+    sim: Simulation, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        promise = clerk.nap(1000)
+        runtime.sleep(1)
+        return promise.cancel()
+
+    assert sim.run(one, scenario)
+    gc.collect()
+    assert [r.getMessage() for r in caplog.records] == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_word_is_true_whatever_the_wire_and_the_schedule_do(seed: int) -> None:
+    sim = Simulation(seed=seed, jitter=0.05, loss=0.05)
+    one, two = sim.node(), sim.node()
+    random = sim.random
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        promises = []
+        for number in range(40):
+            promises.append(clerk.note(number))
+            if number % 8 == 0:
+                clerk.work(0.1)
+        chosen = random.sample(range(40), 20)
+        verdicts = {}
+        for number in chosen:
+            runtime.sleep(random.random() / 50)
+            verdicts[number] = promises[number].cancel()
+        kept = [n for n in range(40) if not verdicts.get(n)]
+        answers = syncmany(promises[n] for n in kept)
+        return kept, answers, [n for n in sync(clerk.seen()) if isinstance(n, int)]
+
+    kept, answers, handled = sim.run(one, scenario)
+    sim.close()
+    assert answers == kept == handled

@@ -1,0 +1,293 @@
+"""Whatever ends, and whenever: nobody is left waiting, and nothing is left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import splice
+from splice import Process, runtime
+from splice.testing.simulation import Simulation
+
+
+class Till(Process):
+    """A process that counts."""
+
+    def __init__(self, cents: int = 0) -> None:
+        self.cents = cents
+
+    def add(self, cents: int) -> int:
+        self.cents += cents
+        return self.cents
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulation]:
+    simulation = Simulation(seed=1)
+    yield simulation
+    simulation.close()
+
+
+def run_program(script: str) -> tuple[str, str]:
+    """Run a program of its own; what it wrote to standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.stdout, done.stderr
+
+
+def in_a_thread(function: Callable[[], Any]) -> Any:
+    """Call `function` in a thread of its own, which may hang, and return what it returned."""
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(function()), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert answers, "it never returned"
+    return answers[0]
+
+
+# ---- errors of what other threads want done on the loop
+
+
+def test_a_malformed_name_is_an_error_for_the_thread_that_spawns() -> None:
+    made = runtime.spawn_nowait(Till, sp_id="a b")
+    with pytest.raises(ValueError, match="malformed"):
+        made.get(timeout=10)
+
+
+def test_a_wrong_number_of_processes_is_an_error_for_the_thread_that_spawns() -> None:
+    with pytest.raises(TypeError):
+        runtime.node.spawn_many("3", Till, (), {}).get(timeout=10)  # type: ignore[arg-type]
+
+
+def test_sockets_that_cannot_be_opened_fail_the_ask_of_another_thread() -> None:
+    script = """
+import os, tempfile
+folder = tempfile.mkdtemp()
+key = os.path.join(folder, "key")
+with open(key, "w") as file:
+    file.write("no key")
+os.chmod(key, 0o600)
+os.environ["SPLICE_KEY_FILE"] = key
+import splice
+nobody = splice.runtime.connect("tcp://127.0.0.1:9/counter")
+try:
+    nobody.add(1).get(timeout=10)
+except ValueError as error:
+    print("ValueError")
+"""
+    assert run_program(script) == ("ValueError\n", "")
+
+
+# ---- after the shutdown
+
+
+def test_a_far_proxy_fails_when_its_own_node_was_shut_down(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+    till = sim.run(one, lambda: runtime.spawn(Till, sp_dest=two.address))
+    one.close()
+    error = in_a_thread(lambda: till.add(1).exception(timeout=10))
+    assert isinstance(error, splice.NodeLost)
+    assert error.verdict == "not delivered"
+
+
+def test_what_a_closed_node_is_to_run_is_cancelled(sim: Simulation) -> None:
+    one = sim.node()
+    one.close()
+    error = in_a_thread(lambda: one.run_coroutine(one.shut_down).exception(10))
+    assert isinstance(error, splice.Cancelled)
+
+
+def test_many_processes_for_a_closed_node_are_refused(sim: Simulation) -> None:
+    one = sim.node()
+    one.close()
+    error = in_a_thread(lambda: one.spawn_many(3, Till, (), {}).exception(10))
+    assert isinstance(error, splice.SpliceError)
+
+
+def test_a_shutdown_from_two_threads_returns_in_both_when_the_node_is_gone() -> None:
+    script = """
+import threading
+import splice
+(node,) = splice.runtime.fork(1)
+here = splice.runtime.node
+gone = []
+def shut_down():
+    splice.runtime.shutdown()
+    gone.append(here.is_closed)
+threads = [threading.Thread(target=shut_down) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(gone)
+"""
+    assert run_program(script) == ("[True, True]\n", "")
+
+
+def test_the_settings_may_be_changed_after_a_handler_shut_the_node_down() -> None:
+    script = """
+import splice
+
+class Last(splice.Process):
+    def out(self):
+        splice.runtime.shutdown()
+
+last = splice.runtime.spawn(Last)
+thread = splice.runtime._thread
+last.out().get()
+thread.join()
+splice.runtime.config(isolate=True)
+print("changed")
+"""
+    assert run_program(script) == ("changed\n", "")
+
+
+def test_a_program_ends_though_a_handler_never_does() -> None:
+    script = """
+import threading
+import splice
+splice.runtime.config(shutdown_timeout=0.2)
+
+class Busy(splice.Process):
+    def work(self, begun):
+        begun.set()
+        threading.Event().wait()
+
+begun = threading.Event()
+splice.tell(splice.runtime.spawn(Busy).work, begun)
+begun.wait()
+"""
+    _, complaint = run_program(script)
+    assert "is a handler still computing?" in complaint
+
+
+# ---- children
+
+
+class Refusing:
+    """A launcher on a machine that is full."""
+
+    def start(self, boot: bytes, **_: Any) -> Any:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def test_an_os_process_that_cannot_be_started_fails_the_fork_and_is_no_child(
+    sim: Simulation,
+) -> None:
+    one = sim.node()
+    one.children._launcher = Refusing()
+
+    def scenario() -> None:
+        with pytest.raises(splice.SpliceError, match="Resource temporarily"):
+            runtime.fork(2)
+
+    sim.run(one, scenario)
+    assert len(one.children) == 0
+    sim.loop.run_until_complete(one.shut_down())  # waits for no child that never was
+    assert one.is_closed
+
+
+STARTED: list[int] = []
+
+
+def fail_the_second() -> None:
+    STARTED.append(1)
+    if len(STARTED) == 2:
+        raise RuntimeError("no licence")
+
+
+def test_when_one_forked_node_fails_the_others_are_ended(sim: Simulation) -> None:
+    one = sim.node()
+    STARTED.clear()
+
+    def scenario() -> None:
+        with pytest.raises(splice.NodeLost, match="no licence"):
+            runtime.fork(3, fail_the_second)
+
+    sim.run(one, scenario)
+    sim.advance(20.0)
+    assert len(STARTED) == 3
+    assert len(one.children) == 0
+
+
+def test_a_node_leaves_even_if_its_children_cannot_be_ended(sim: Simulation) -> None:
+    one = sim.node()
+
+    async def fail() -> None:
+        raise RuntimeError("a defect")
+
+    one.children.shut_down = fail  # type: ignore[method-assign, assignment]
+    with pytest.raises(RuntimeError, match="a defect"):
+        sim.loop.run_until_complete(one.shut_down())
+    assert one.is_closed
+
+
+# ---- where code runs outside of handlers
+
+
+def test_a_thread_on_a_forked_node_uses_that_node() -> None:
+    class Here(Process):
+        def addresses(self) -> list[str]:
+            import threading
+
+            found = [runtime.address]
+            thread = threading.Thread(target=lambda: found.append(runtime.address))
+            thread.start()
+            thread.join()
+            return found
+
+    (node,) = runtime.fork(1)
+    try:
+        addresses = runtime.spawn(Here, sp_dest=node).addresses().get(timeout=20)
+        assert addresses == [node, node]
+    finally:
+        runtime.shutdown(remote_node=node)
+
+
+# ---- os.fork
+
+
+FORKED = """
+import os, threading
+import splice
+from splice.cluster import session
+
+class Till(splice.Process):
+    def add(self, cents):
+        return cents
+
+till = splice.runtime.spawn(Till)
+c = session(1)
+splice.tell(till.add, 1)  # its wake-up of the loop may be on its way now
+pid = os.fork()
+if pid == 0:
+    error = till.add(1).exception()
+    print(type(error).__name__, flush=True)
+    try:
+        c.map(abs, [-1])
+    except splice.SpliceError:
+        print("no map", flush=True)
+    c.shutdown()
+    print(splice.runtime.spawn(Till).add(2).get(), flush=True)
+    splice.runtime.shutdown()
+    os._exit(0)
+os.waitpid(pid, 0)
+print(till.add(3).get(), c.map(abs, [-4]))
+c.shutdown()
+"""
+
+
+@pytest.mark.system
+def test_a_copy_made_by_os_fork_owns_nothing_and_waits_for_nothing() -> None:
+    printed, _ = run_program(FORKED)
+    assert printed.splitlines() == ["ProcessStopped", "no map", "2", "3 [4]"]

@@ -1,0 +1,357 @@
+"""Links and monitors over nodes: reasons travel, and the loss of a node is a reason."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from splice import (
+    Down,
+    Exit,
+    NodeLost,
+    Process,
+    Supervisor,
+    runtime,
+    sync,
+    tell,
+)
+from splice.testing.simulation import Simulation
+
+
+class Member(Process):
+    """Ends as it is asked to, and notes what it is told."""
+
+    def __init__(self):
+        self.notes: list[Any] = []
+
+    def note(self, value):
+        self.notes.append(value)
+        return [getattr(note, "reason", note) for note in self.notes]
+
+    def leave(self, reason):
+        raise Exit(reason)
+
+    def fail(self, error):
+        raise error
+
+
+class Trapper(Member):
+    sp_trap_exit = True
+
+    def sp_exited(self, end):
+        self.notes.append(end)
+
+
+class Observer(Member):
+    def watch(self, proc):
+        runtime.monitor(proc)
+
+    def sp_down(self, down):
+        self.notes.append(down)
+
+
+class Parent(Trapper):
+    def bear(self, dest):
+        return runtime.spawn(Member, sp_dest=dest, sp_link=True)
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulation]:
+    simulation = Simulation(seed=1)
+    yield simulation
+    simulation.close()
+
+
+@pytest.fixture
+def two(sim: Simulation) -> Any:
+    return sim.node(), sim.node()
+
+
+def reason_of(proc: Any) -> Any:
+    """Why it has ended, or has not: seen by a monitor of its own."""
+    return runtime.monitor(proc).get(30.0).reason
+
+
+def test_a_monitor_tells_the_end_of_a_far_process(sim, two):
+    one, other = two
+
+    def scenario():
+        far = runtime.spawn(Member, sp_dest=other.address)
+        down = runtime.monitor(far)
+        tell(far.leave, "bored")
+        return down.get() == Down(far.sp_url, "bored")
+
+    assert sim.run(one, scenario)
+
+
+def test_a_far_monitor_of_what_is_not_there_says_noproc(sim, two):
+    one, other = two
+
+    def scenario():
+        return reason_of(runtime.connect(f"{other.address}/nobody"))
+
+    assert sim.run(one, scenario) == "noproc"
+
+
+def test_a_near_monitor_of_a_name_that_nobody_bears_says_noproc(sim, two):
+    one, _ = two
+    where = f"{one.address}/nobody"
+    assert sim.run(one, lambda: reason_of(runtime.connect(where))) == "noproc"
+
+
+def test_an_error_travels_as_the_reason(sim, two):
+    one, other = two
+
+    def scenario():
+        near = runtime.spawn(Trapper)
+        far = runtime.spawn(Member, sp_dest=other.address)
+        runtime.link(near, far)
+        far.fail(ValueError("broken")).exception()
+        return repr(sync(near.note("asked"))[0])
+
+    assert sim.run(one, scenario) == "ValueError('broken')"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_link_ends_either_side(sim, two, order):
+    one, other = two
+
+    def scenario():
+        pair = [runtime.spawn(Member), runtime.spawn(Member, sp_dest=other.address)]
+        runtime.link(*pair)
+        first, second = pair[::order]
+        tell(first.leave, "bored")
+        down = runtime.monitor(second)
+        return down.get().reason
+
+    assert sim.run(one, scenario) in {"bored", "noproc"}
+
+
+def test_two_far_processes_are_linked_by_their_own_nodes(sim):
+    one, two, three = sim.node(), sim.node(), sim.node()
+
+    def scenario():
+        a = runtime.spawn(Member, sp_dest=two.address)
+        b = runtime.spawn(Member, sp_dest=three.address)
+        down = runtime.monitor(b)
+        runtime.link(a, b)
+        runtime.sleep(1.0)
+        tell(a.leave, "bored")
+        return down.get().reason
+
+    assert sim.run(one, scenario) == "bored"
+
+
+def test_an_unlinked_process_lives_on(sim, two):
+    one, other = two
+
+    def scenario():
+        near = runtime.spawn(Member)
+        far = runtime.spawn(Member, sp_dest=other.address)
+        runtime.link(near, far)
+        runtime.unlink(far, near)
+        tell(far.leave, "bored")
+        runtime.sleep(1.0)
+        return sync(near.note("alive"))
+
+    assert sim.run(one, scenario) == ["alive"]
+
+
+def test_a_link_to_what_is_not_there_ends_with_noproc(sim, two):
+    one, other = two
+
+    def scenario():
+        near = runtime.spawn(Member)
+        down = runtime.monitor(near)
+        runtime.link(near, runtime.connect(f"{other.address}/nobody"))
+        return down.get().reason
+
+    assert sim.run(one, scenario) == "noproc"
+
+
+def test_a_far_process_is_told_when_the_near_one_was_not_there(sim, two):
+    one, other = two
+
+    def scenario():
+        near = runtime.spawn(Member)
+        runtime.stop(near)
+        far = runtime.spawn(Trapper, sp_dest=other.address)
+        runtime.link(near, far)
+        runtime.sleep(1.0)
+        return sync(far.note("asked"))
+
+    assert sim.run(one, scenario) == ["noproc", "asked"]
+
+
+def test_a_process_can_be_spawned_linked_on_another_node(sim, two):
+    one, other = two
+
+    def scenario():
+        parent = runtime.spawn(Parent)
+        child = sync(parent.bear(other.address))
+        tell(child.leave, "bored")
+        runtime.sleep(1.0)
+        return sync(parent.note("asked"))
+
+    assert sim.run(one, scenario) == ["bored", "asked"]
+
+
+def test_a_child_ends_with_its_parent_on_another_node(sim, two):
+    one, other = two
+
+    def scenario():
+        parent = runtime.spawn(Parent)
+        child = sync(parent.bear(other.address))
+        down = runtime.monitor(child)
+        tell(parent.leave, "bored")
+        return down.get().reason
+
+    assert sim.run(one, scenario) == "bored"
+
+
+def test_spawning_linked_outside_of_a_process_is_refused():
+    with pytest.raises(ValueError, match="no handler runs here"):
+        runtime.spawn_nowait(Member, sp_link=True)
+
+
+@pytest.mark.parametrize("how", ["kill", "cut"])
+def test_a_lost_node_ends_what_is_linked_to_it(sim, two, how):
+    one, other = two
+
+    def scenario():
+        near = runtime.spawn(Trapper)
+        far = runtime.spawn(Member, sp_dest=other.address)
+        runtime.link(near, far)
+        sync(far.note(1))
+        if how == "kill":
+            sim.kill(other)
+        else:
+            sim.network.cut(one.address, other.address)
+        runtime.sleep(40.0)
+        return [type(note) for note in sync(near.note("asked"))]
+
+    assert sim.run(one, scenario) == [NodeLost, str]
+
+
+def test_a_lost_node_is_the_end_of_what_is_monitored_there(sim, two):
+    one, other = two
+
+    def scenario():
+        far = runtime.spawn(Member, sp_dest=other.address)
+        down = runtime.monitor(far)
+        sync(far.note(1))
+        sim.kill(other)
+        return down.get(40.0)
+
+    down = sim.run(one, scenario)
+    assert isinstance(down.reason, NodeLost)
+
+
+def test_both_sides_of_a_partition_see_the_other_lost(sim, two):
+    one, other = two
+
+    def scenario():
+        near = runtime.spawn(Trapper)
+        far = runtime.spawn(Trapper, sp_dest=other.address)
+        runtime.link(near, far)
+        sync(far.note(1))
+        sim.network.cut(one.address, other.address)
+        runtime.sleep(40.0)
+        sim.network.heal(one.address, other.address)
+        return [[type(n) for n in sync(p.note(2))] for p in (near, far)]
+
+    assert sim.run(one, scenario) == [[NodeLost, int], [int, NodeLost, int]]
+
+
+def test_a_node_that_is_shut_down_tells_shutdown(sim, two):
+    one, other = two
+
+    def scenario():
+        far = runtime.spawn(Member, sp_dest=other.address)
+        down = runtime.monitor(far)
+        sync(far.note(1))
+        runtime.shutdown(other.address)
+        return down.get(40.0).reason
+
+    assert sim.run(one, scenario) == "shutdown"
+
+
+def test_a_monitor_taken_back_leaves_nothing_on_the_other_node(sim, two):
+    one, other = two
+
+    def scenario():
+        far = runtime.spawn(Member, sp_dest=other.address, sp_id="far")
+        down = runtime.monitor(far)
+        runtime.demonitor(down)
+        sync(far.note(1))
+        return other.scheduler.directory.get("far").extra.watchers
+
+    assert sim.run(one, scenario) == {}
+
+
+def test_a_down_comes_after_the_mail_that_was_sent_before(sim, two):
+    one, other = two
+
+    class Sender(Member):
+        def send(self, observer):
+            for number in range(20):
+                tell(observer.note, number)
+            raise Exit("done")
+
+    def scenario():
+        observer = runtime.spawn(Observer)
+        sender = runtime.spawn(Sender, sp_dest=other.address)
+        sync(observer.watch(sender))
+        sync(sender.send(observer))
+        runtime.sleep(1.0)
+        return sync(observer.note("last"))
+
+    assert sim.run(one, scenario) == [*range(20), "done", "last"]
+
+
+def test_links_hold_under_any_schedule_and_loss():
+    for seed in range(5):
+        sim = Simulation(seed=seed, jitter=0.02, loss=0.05)
+        nodes = [sim.node() for _ in range(3)]
+
+        def scenario(nodes=nodes):
+            chain = [runtime.spawn(Member, sp_dest=n.address) for n in nodes * 2]
+            downs = [runtime.monitor(member) for member in chain]
+            for one, other in pairwise(chain):
+                runtime.link(one, other)
+            runtime.sleep(30.0)
+            tell(chain[2].leave, "bored")
+            return [down.get(60.0).reason for down in downs]
+
+        assert sim.run(nodes[0], scenario) == ["bored"] * 6
+        sim.close()
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_process_is_spawned_under_a_supervisor(sim, two, is_far):
+    one, other = two
+
+    def scenario():
+        dest = other.address if is_far else None
+        sup = runtime.spawn(Supervisor, sp_dest=dest)
+        member = runtime.spawn(Member, sp_super=sup, sp_id="m", sp_restart="transient")
+        again = runtime.spawn(Member, sp_super=sup)
+        sync(member.note("lost"))
+        member.fail(ValueError("broken")).exception()
+        infos = sync(sup.which_children())
+        assert [i.proxy for i in infos] == [member, again]
+        return sync(member.note("new")), [i.restart for i in infos]
+
+    assert sim.run(one, scenario) == (["new"], ["transient", "permanent"])
+
+
+def test_a_child_lives_on_the_node_of_its_supervisor(sim, two):
+    one, other = two
+
+    def scenario():
+        sup = runtime.spawn(Supervisor)
+        with pytest.raises(ValueError, match="supervisor's node"):
+            runtime.spawn(Member, sp_super=sup, sp_dest=other.address)
+
+    sim.run(one, scenario)

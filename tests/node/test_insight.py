@@ -1,0 +1,292 @@
+"""info, processes and dump: what is told of processes that are idle, busy, waiting, ended."""
+
+import asyncio
+import io
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from splice import Deferred, Process, ProcessNotFound, blocking, runtime, sync
+from splice.node.dump import dump_of
+from splice.node.node import Node
+from splice.testing.simulation import Simulation
+
+
+class Clerk(Process):
+    """Waits in each of the ways there are."""
+
+    def __init__(self):
+        self.gate = None
+
+    def hold(self):
+        self.gate = Deferred()
+        return self.gate
+
+    def let_go(self):
+        self.gate.set("done")
+
+    def ask(self, other):
+        return sync(other.hold())
+
+    def ask_through(self, other, third):
+        return sync(other.ask(third))
+
+    async def ask_async(self, other):
+        return await other.hold()
+
+    async def doze(self):
+        await asyncio.sleep(5)
+
+    def nap(self):
+        runtime.sleep(5)
+
+    @blocking
+    def block(self, started, end):
+        started.set()
+        end.wait(30)
+
+    def me(self):
+        return runtime.info(self)
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulation]:
+    simulation = Simulation(seed=1)
+    yield simulation
+    simulation.close()
+
+
+@pytest.fixture
+def one(sim: Simulation) -> Node:
+    return sim.node()
+
+
+@pytest.fixture(params=["near", "far"])
+def other(sim: Simulation, one: Node, request: pytest.FixtureRequest) -> Node:
+    """The node of the process that is looked at."""
+    return one if request.param == "near" else sim.node()
+
+
+def test_an_idle_process_is_idle(sim, one, other):
+    def scenario():
+        clerk = runtime.spawn(Clerk, sp_dest=other.address)
+        return clerk.sp_url, runtime.info(clerk)
+
+    where, info = sim.run(one, scenario)
+    assert (info.url, info.id) == (where, where.resource)
+    assert (info.class_name, info.state, info.mailbox) == ("Clerk", "idle", 0)
+    assert (info.handler, info.seconds, info.line) == (None, None, "")
+
+
+def test_a_waiting_process_says_in_which_handler_since_when_for_whom_and_where(
+    sim, one, other
+):
+    def scenario():
+        till = runtime.spawn(Clerk, sp_dest=other.address)
+        clerk = runtime.spawn(Clerk, sp_dest=other.address)
+        asked = clerk.ask(till)
+        clerk.hold()
+        runtime.sleep(4)
+        info = runtime.info(clerk)
+        sync(till.let_go())
+        sync(asked)
+        return till.sp_url, info
+
+    till, info = sim.run(one, scenario)
+    assert (info.state, info.handler, info.mailbox) == ("waiting", "ask", 1)
+    assert info.seconds == pytest.approx(4, abs=0.1)
+    assert re.fullmatch(r"test_insight.py:\d+ in ask", info.line)
+    assert info.waiting_for == (
+        f"Clerk {till.resource}.hold at {till.address}/{till.resource}",
+    )
+
+
+def test_a_process_under_a_direct_call_waits_for_the_one_it_has_called(sim, one):
+    def scenario():
+        first, second, third = (runtime.spawn(Clerk) for _ in range(3))
+        asked = first.ask_through(second, third)
+        runtime.sleep(1)
+        infos = runtime.info(first), runtime.info(second)
+        sync(third.let_go())
+        sync(asked)
+        return infos
+
+    first, second = sim.run(one, scenario)
+    assert first.state == second.state == "waiting"
+    assert re.search(r"\.ask at ", first.waiting_for[0])
+    assert re.search(r"\.hold at ", second.waiting_for[0])
+    assert first.line.endswith(" in ask_through")
+    assert second.line.endswith(" in ask")
+
+
+def test_a_process_that_looks_at_itself_is_running(sim, one):
+    info = sim.run(one, lambda: sync(runtime.spawn(Clerk).me()))
+    assert (info.state, info.handler) == ("running", "me")
+    assert info.line.endswith(" in me")
+
+
+def test_an_async_handler_waits_for_a_process_at_its_own_line(sim, one, other):
+    def scenario():
+        till = runtime.spawn(Clerk, sp_dest=other.address)
+        clerk = runtime.spawn(Clerk, sp_dest=other.address)
+        asked = clerk.ask_async(till)
+        runtime.sleep(1)
+        info = runtime.info(clerk)
+        sync(till.let_go())
+        sync(asked)
+        return info
+
+    info = sim.run(one, scenario)
+    assert (info.state, info.handler) == ("waiting", "ask_async")
+    assert re.search(r"\.hold at ", info.waiting_for[0])
+    assert info.line.endswith(" in ask_async")
+
+
+@pytest.mark.parametrize("handler", ["doze", "nap"])
+def test_a_handler_that_sleeps_waits_for_nobody(sim, one, handler):
+    def scenario():
+        clerk = runtime.spawn(Clerk)
+        asked = getattr(clerk, handler)()
+        runtime.sleep(1)
+        info = runtime.info(clerk)
+        sync(asked)
+        return info
+
+    info = sim.run(one, scenario)
+    assert (info.state, info.handler, info.waiting_for) == ("waiting", handler, ())
+    assert info.line.endswith(f" in {handler}")
+
+
+def test_a_blocking_handler_is_running_on_its_thread(sim, one):
+    started, end = threading.Event(), threading.Event()
+
+    def scenario():
+        clerk = runtime.spawn(Clerk)
+        asked = clerk.block(started, end)
+        runtime.sleep(0)
+        started.wait(30)
+        info = runtime.info(clerk)
+        end.set()
+        asked.cancel()
+        return info
+
+    info = sim.run(one, scenario)
+    assert (info.state, info.handler) == ("running", "block")
+    assert re.fullmatch(r"threading.py:\d+ in wait", info.line)
+
+
+def test_mail_that_waits_is_counted_and_the_process_is_queued(sim, one):
+    def scenario():
+        clerk = runtime.spawn(Clerk)
+        for _ in range(3):
+            clerk.hold()
+        return runtime.info(clerk)
+
+    info = sim.run(one, scenario)
+    assert (info.state, info.mailbox) == ("queued", 3)
+
+
+def test_an_ended_process_has_ended(sim, one, other):
+    def scenario():
+        clerk = runtime.spawn(Clerk, sp_dest=other.address)
+        runtime.stop(clerk)
+        return runtime.info(clerk)
+
+    assert sim.run(one, scenario).state == "ended"
+
+
+def test_an_ended_process_of_this_node_says_why(sim, one):
+    def scenario():
+        clerk = runtime.spawn(Clerk)
+        runtime.stop(clerk, "enough")
+        return runtime.info(clerk)
+
+    assert sim.run(one, scenario).reason == "'enough'"
+
+
+def test_a_process_that_never_was_is_not_found(sim, one, other):
+    nobody = f"{other.address}/nobody"
+    with pytest.raises(ProcessNotFound):
+        sim.run(one, lambda: runtime.info(runtime.connect(nobody)))
+
+
+def test_what_is_no_process_has_no_info(sim, one):
+    with pytest.raises(TypeError, match="is no process"):
+        sim.run(one, lambda: runtime.info("clerk"))
+
+
+def test_the_processes_of_a_node_are_told_in_the_order_they_were_made(sim, one):
+    def scenario():
+        runtime.spawn(Clerk, sp_id="a")
+        runtime.spawn(Clerk, sp_id="b")
+        return [info.id for info in runtime.processes()]
+
+    assert sim.run(one, scenario)[-2:] == ["a", "b"]
+
+
+def test_a_dump_shows_processes_timers_other_nodes_and_children(sim, one):
+    def scenario():
+        (child,) = runtime.fork(1)
+        far = runtime.spawn(Clerk, sp_dest=child)
+        runtime.spawn_many(2, Clerk)
+        till, clerk = runtime.spawn(Clerk, sp_id="till"), runtime.spawn(Clerk)
+        runtime.send_every(3, far.hold)
+        asked = clerk.ask(till)
+        clerk.hold()
+        runtime.sleep(1)
+        file = io.StringIO()
+        runtime.dump(file)
+        sync(till.let_go())
+        sync(asked)
+        return child, clerk.sp_id, far.sp_url, file.getvalue()
+
+    child, clerk, far, text = sim.run(one, scenario)
+    here = re.escape(one.address)
+    assert re.fullmatch(
+        rf"node {here}, incarnation [0-9a-f]+, OS process {os.getpid()}: 6 processes\n"
+        rf"  Actor \d+: running \d.\d s in run at test_insight.py:\d+ in scenario\n"
+        rf"  Clerk {clerk}: waiting 1.0 s in ask at test_insight.py:\d+ in ask, 1 message\n"
+        rf"    for Clerk till.hold at {here}/till\n"
+        rf"  1 Agent, 3 Clerk: idle\n"
+        rf"timers\n"
+        rf"  in 2.0 s, every 3 s: {re.escape(str(far))}.hold\n"
+        rf"nodes it talks with\n"
+        rf"  {re.escape(child)}: connected, \d+ bytes not acknowledged\n"
+        rf"children\n"
+        rf"  {re.escape(child)}, OS process \d+\n",
+        text,
+    )
+
+
+def test_a_dump_of_a_node_that_nobody_has_asked_for_its_address_opens_nothing(sim):
+    node = Node(sim.loop, sim.config)
+    assert dump_of(node).startswith("node without an address, ")
+    assert node.peers is None
+    node.close()
+
+
+class Told(io.StringIO):
+    """A file that says when it was written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushed = threading.Event()
+
+    def flush(self) -> None:
+        self.flushed.set()
+
+
+def test_a_signal_has_the_node_dumped(sim, one):
+    before = signal.getsignal(signal.SIGUSR2)
+    file = Told()
+    try:
+        sim.run(one, lambda: runtime.dump_on_signal(signal.SIGUSR2, file))
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert file.flushed.wait(30)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert file.getvalue().startswith(f"node {one.address}, ")
