@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -235,3 +237,12 @@ def forbidden_words(text: str) -> Iterator[tuple[int, str]]:
 )
 def test_a_forbidden_word_is_seen(line: str, words: list[str]) -> None:
     assert [word for _, word in forbidden_words(line)] == words
+
+
+def test_importing_splice_loads_neither_asyncio_nor_zeromq() -> None:
+    """Both take longer than all of splice; they are loaded with the first node."""
+    script = "import sys, splice; print(*{'asyncio', 'zmq', 'ssl'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

@@ -13,12 +13,14 @@ thread; a `Timer` may be cancelled from any.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import asyncio
 
 TICK: Final = 1e-6
 """Seconds that a timer may be early: a loop compares times with a resolution of its own."""
