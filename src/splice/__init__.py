@@ -5,7 +5,9 @@ The public names, and nothing else.  Nodes load asyncio and ZeroMQ at their firs
 
 from __future__ import annotations
 
-from splice.actor.childspec import ChildCounts, ChildInfo, child
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from splice.actor.combine import as_completed, gather
 from splice.actor.deferred import Deferred
 from splice.actor.handlers import blocking
@@ -14,7 +16,6 @@ from splice.actor.links import Down, Exited
 from splice.actor.process import Process, ProcessMeta
 from splice.actor.promise import Promise, sync, syncmany
 from splice.actor.proxy import Proxy, tell
-from splice.actor.supervisor import Supervisor
 from splice.actor.timers import Timer
 from splice.errors import (
     AccessDenied,
@@ -45,6 +46,25 @@ from splice.errors import (
 from splice.node.runtime import run, runtime
 from splice.node.view import View
 from splice.uri import url
+
+if TYPE_CHECKING:
+    from splice.actor.childspec import ChildCounts, ChildInfo, child
+    from splice.actor.supervisor import Supervisor
+
+# supervision is loaded when it is used: 8 ms that most programs do not need
+_LATER = {
+    "ChildCounts": "splice.actor.childspec",
+    "ChildInfo": "splice.actor.childspec",
+    "Supervisor": "splice.actor.supervisor",
+    "child": "splice.actor.childspec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'splice' has no attribute {name!r}")
+
 
 __all__ = [
     "AccessDenied",
