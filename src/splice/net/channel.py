@@ -350,7 +350,7 @@ class Channel:
             patience, cause = self._config.loss_timeout, silent
             if now < self._heard + patience:
                 return []
-        late = self.outbound.expire(now - patience)
+        late = self.outbound.expire(now, patience)
         return [Failed(late, "not delivered", cause)] if late else []
 
     def _end(self, cause: Cause) -> list[Action]:

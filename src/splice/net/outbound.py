@@ -258,11 +258,14 @@ class Outbound:
         heads = [queue[0].since for queue in (self.prompt, self.mail) if queue]
         return min(heads, default=None)
 
-    def expire(self, before: float) -> list[Outgoing]:
-        """Drop and return what has been waiting since `before` or longer."""
+    def expire(self, now: float, patience: float) -> list[Outgoing]:
+        """Drop and return what has been waiting for `patience` seconds or longer.
+
+        Summed as the deadline is: rounded otherwise, a timer might fire too early for ever.
+        """
         late: list[Outgoing] = []
         for queue in (self.prompt, self.mail):
-            while queue and queue[0].since <= before:
+            while queue and queue[0].since + patience <= now:
                 late.append(queue.popleft())
         self.waiting_bytes -= sum(message.size for message in late)
         return late
