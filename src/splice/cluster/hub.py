@@ -28,12 +28,9 @@ from splice.uri import url
 from splice.worker_died import WorkerDied
 
 if TYPE_CHECKING:
-    from splice.node.children import ChildNode
+    from splice.cluster.source import Hired, WorkerSource
     from splice.node.launch import Exit
     from splice.node.node import Node
-
-WORKER: Final = "splice.cluster.worker:run_worker"
-"""What the OS process of a worker runs."""
 
 USELESS_DEATHS: Final = 3
 """Workers in a row that end without one answer before the session gives up: something is wrong with
@@ -46,7 +43,7 @@ _log = logger("cluster")
 class Seat:
     """A worker as the hub sees it."""
 
-    child: ChildNode
+    child: Hired
     proxy: Any = None
     prepared: set[int] = field(default_factory=set)
 
@@ -97,15 +94,15 @@ class Hub:
 
     Args:
         node: the client's.
-        init: packed; what each worker runs first.
+        source: where workers come from.
         size: how many workers there should be.
     """
 
-    def __init__(self, node: Node, init: Any, size: int) -> None:
+    def __init__(self, node: Node, source: WorkerSource, size: int) -> None:
         self._node = node
-        self._init = init
+        self._source = source
         self._size = size
-        self._seats: dict[ChildNode, Seat] = {}
+        self._seats: dict[Hired, Seat] = {}
         self._maps: dict[int, Map] = {}
         self._numbers = count(1)
         self._useless_deaths = 0
@@ -125,14 +122,14 @@ class Hub:
     def hire(self) -> list[Promise]:
         """Start the workers that are missing; promises of their addresses."""
         missing = self._size - len(self._seats)
-        children = self._node.children.start(missing, self._init, target=WORKER)
+        children = self._source.start(missing)
         for child in children:
             self._seats[child] = Seat(child)
             child.ready.add_waiter(_Told(self._is_ready, child))
             child.ended.add_waiter(_Told(self._lost, child))
         return [child.ready for child in children]
 
-    def _is_ready(self, child: ChildNode, ready: Promise) -> None:
+    def _is_ready(self, child: Hired, ready: Promise) -> None:
         if ready.state == ERROR or self._is_closed:
             return
         seat = self._seats[child]
@@ -142,11 +139,11 @@ class Hub:
             work.ledger.add(seat)
             self._give(work)
 
-    def _lost(self, child: ChildNode, ended: Promise) -> None:
+    def _lost(self, child: Hired, ended: Promise) -> None:
         seat = self._seats.pop(child, None)
         if seat is None or self._is_closed:
             return
-        if self._node.children.is_closing:
+        if self._source.is_closing:
             self._give_up(SpliceError("the node was shut down during the map"))
             return
         error = _death(child, ended.value)
@@ -181,7 +178,7 @@ class Hub:
 
     def start(self, work: Map) -> None:
         """Begin a map."""
-        if self._is_closed or self._node.children.is_closing:
+        if self._is_closed or self._source.is_closing:
             self._finish(work, SpliceError("the session was shut down before the map"))
             return
         self._maps[work.number] = work
@@ -244,8 +241,8 @@ class Hub:
         """Take in the answer of a worker to a batch."""
         if answer.state == ERROR and isinstance(answer.value, DeliveryError):
             # the end of its OS process tells the rest; a node lost alive must not linger
-            if seat.child.process is not None and not self._is_closed:
-                seat.child.process.kill()
+            if not self._is_closed:
+                seat.child.kill()
             return
         if work.number not in self._maps:
             return  # cancelled
@@ -278,7 +275,7 @@ class Hub:
         self._is_closed = True
         for work in list(self._maps.values()):
             self._finish(work, SpliceError("the session was shut down during the map"))
-        await self._node.children.shut_down(list(self._seats))
+        await self._source.release(list(self._seats))
 
 
 class _Told:
@@ -286,7 +283,7 @@ class _Told:
 
     __slots__ = ("child", "function")
 
-    def __init__(self, function: Any, child: ChildNode) -> None:
+    def __init__(self, function: Any, child: Hired) -> None:
         self.function = function
         self.child = child
 
@@ -322,7 +319,7 @@ def _all_failed(batch: Batch, error: BaseException) -> Part:
     return Part(batch.start, len(batch.items), None, [(-1, pack_error(error))])
 
 
-def _death(child: ChildNode, end: Exit) -> WorkerDied:
+def _death(child: Hired, end: Exit) -> WorkerDied:
     if not end.pid:
         return WorkerDied(f"a worker could not be started: {end.failure}")
     detail = f":\n{end.failure}" if end.failure else ""

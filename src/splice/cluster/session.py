@@ -21,6 +21,7 @@ from splice.cluster.batches import Cutter
 from splice.cluster.hub import Hub, Part
 from splice.cluster.packed import Packed, pack
 from splice.cluster.progress import follow
+from splice.cluster.source import LocalSource
 from splice.errors import Cancelled, CompositeError, SpliceError
 from splice.net.codec import encode
 from splice.node.current import node_here
@@ -66,7 +67,8 @@ class Session:
         buffers: list[Any] = []
         packed_init = encode(init, buffers), buffers
         self._size = number
-        self._hub = Hub(self._node, packed_init, number)
+        source = LocalSource(self._node, packed_init)
+        self._hub = Hub(self._node, source, number)
         self._ended: Promise | None = None
         try:
             syncmany(self._node.on_thread(self._hub.hire))

@@ -45,6 +45,11 @@ class ChildNode:
         """The number of its OS process."""
         return self.process.pid if self.process is not None else 0
 
+    def kill(self) -> None:
+        """End its OS process and all it started, at once."""
+        if self.process is not None:
+            self.process.kill()
+
 
 class Children:
     """The child nodes of one node; node's thread only, but for `fork`."""
@@ -163,8 +168,8 @@ class Children:
             async with asyncio.timeout(timeout):
                 if child.address:
                     self._ask_to_leave(child)
-                elif child.process is not None:
-                    child.process.kill()  # still being started, it holds nothing yet
+                else:
+                    child.kill()  # still being started, it holds nothing yet
                 await _settled(child.ended)
         except TimeoutError:
             _log.warning(
@@ -173,8 +178,7 @@ class Children:
                 child.pid,
                 timeout,
             )
-            if child.process is not None:
-                child.process.kill()
+            child.kill()
             await _settled(child.ended)
 
     def _ask_to_leave(self, child: ChildNode) -> None:
@@ -194,8 +198,7 @@ class Children:
         """End all children at once, and start no more; for a node that cannot wait."""
         self.is_closing = True
         for child in self._children:
-            if child.process is not None:
-                child.process.kill()
+            child.kill()
 
 
 _SHUTDOWN = NamedHandler("shutdown")

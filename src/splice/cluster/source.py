@@ -1,0 +1,96 @@
+"""Where a session's workers come from: a seam, and its local side.
+
+::
+
+    Hub ── start(4) ──► WorkerSource ──► four Hired: pending
+        ◄── hired.ready: its address ──   its node is up, init has run
+        ◄── hired.ended: its Exit ──────  whatever ended it
+        ── release(workers) ─► …          all gone when it returns
+
+Everything here happens on the thread of the client's node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from splice.actor.promise import Promise
+
+if TYPE_CHECKING:
+    from splice.node.node import Node
+
+WORKER: Final = "splice.cluster.worker:run_worker"
+"""What the OS process of a worker runs."""
+
+
+class Hired(Protocol):
+    """A worker that a source has started, or tries to.
+
+    Attributes:
+        address: where its node listens; empty until it is ready.
+        incarnation: that of its node; None until it is ready.
+        ready: a promise of its address; it fails when the worker ends before it is ready.
+        ended: a promise of the `splice.node.launch.Exit` that tells how its OS process ended, or
+            why there never was one; settled behind `ready`, and never with an error.
+    """
+
+    address: str
+    incarnation: int | None
+    ready: Promise
+    ended: Promise
+
+    @property
+    def pid(self) -> int:
+        """The number of its OS process on its machine, 0 while there is none."""
+
+    def kill(self) -> None:
+        """End its OS process and what that started, at once; `ended` tells when it is gone."""
+
+
+class WorkerSource(Protocol):
+    """Starts the workers of one session, and ends them."""
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether no more workers come: the node is being shut down, say."""
+
+    def start(self, count: int) -> Sequence[Hired]:
+        """Start `count` workers; fewer are returned where there is no room for more.
+
+        Raises:
+            SpliceError: no worker can be had; the text says why.
+        """
+
+    async def release(self, workers: Sequence[Any]) -> None:
+        """End `workers`, by force those that take too long; return when they are gone."""
+
+
+class LocalSource:
+    """Workers on this machine: children of the client's node.
+
+    Args:
+        node: the client's.
+        init: packed as by `splice.net.codec.encode`, with its buffers; each worker runs it first.
+    """
+
+    def __init__(self, node: Node, init: Any) -> None:
+        self._children = node.children
+        self._init = init
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the node is being shut down, and its children with it."""
+        return self._children.is_closing
+
+    def start(self, count: int) -> Sequence[Hired]:
+        """Start `count` OS processes.
+
+        Raises:
+            SpliceError: the node is being shut down.
+        """
+        return self._children.start(count, self._init, target=WORKER)
+
+    async def release(self, workers: Sequence[Any]) -> None:
+        """Have the nodes of `workers` shut down, and kill those that do not."""
+        await self._children.shut_down(workers)
