@@ -94,6 +94,73 @@ def test_a_far_monitor_of_what_is_not_there_says_noproc(sim, two):
     assert sim.run(one, scenario) == "noproc"
 
 
+def test_a_monitor_of_a_name_waits_while_its_node_is_young(sim, two):
+    one, other = two
+
+    def scenario():
+        down = runtime.monitor(runtime.connect(f"{other.address}/late"))
+        runtime.sleep(0.5)
+        late = runtime.spawn(Member, sp_dest=other.address, sp_id="late")
+        tell(late.leave, "bored")
+        return down.get(30.0).reason
+
+    assert sim.run(one, scenario) == "bored"
+
+
+def test_a_link_to_a_name_waits_while_its_node_is_young(sim, two):
+    one, other = two
+
+    def scenario():
+        near = runtime.spawn(Member)
+        down = runtime.monitor(near)
+        runtime.link(near, runtime.connect(f"{other.address}/late"))
+        runtime.sleep(0.5)
+        late = runtime.spawn(Member, sp_dest=other.address, sp_id="late")
+        tell(late.leave, "bored")
+        return down.get(30.0).reason
+
+    assert sim.run(one, scenario) == "bored"
+
+
+def test_a_monitor_of_a_name_that_is_not_made_in_time_says_noproc_then(sim, two):
+    one, other = two
+
+    def scenario():
+        down = runtime.monitor(runtime.connect(f"{other.address}/late"))
+        runtime.sleep(1.0)
+        was_done = down.done()
+        return was_done, down.get(30.0).reason
+
+    assert sim.run(one, scenario) == (False, "noproc")
+
+
+@pytest.mark.parametrize("how", ["taken back", "lost"])
+def test_a_tie_to_a_name_that_comes_too_late_leaves_nothing(sim, two, how):
+    one, other = two
+
+    def scenario():
+        near = runtime.spawn(Trapper)
+        far = runtime.connect(f"{other.address}/late")
+        down = runtime.monitor(far)
+        runtime.link(near, far)
+        runtime.sleep(0.2)
+        if how == "taken back":
+            runtime.demonitor(down)
+            runtime.unlink(near, far)
+        else:
+            runtime.stop(near)
+            lost = runtime.connect(one.address + "/nobody")
+            other.exchange.signals.lost(
+                other.peers.reach(one.address, one.incarnation), NodeLost(str(lost))
+            )
+        runtime.sleep(0.2)
+        runtime.spawn(Member, sp_dest=other.address, sp_id="late")
+        extra = other.scheduler.directory.get("late").extra
+        return extra is None or (extra.watchers, extra.links) == ({}, {})
+
+    assert sim.run(one, scenario)
+
+
 def test_a_near_monitor_of_a_name_that_nobody_bears_says_noproc(sim, two):
     one, _ = two
     where = f"{one.address}/nobody"
@@ -195,6 +262,19 @@ def test_a_process_can_be_spawned_linked_on_another_node(sim, two):
         return sync(parent.note("asked"))
 
     assert sim.run(one, scenario) == ["bored", "asked"]
+
+
+def test_one_that_traps_is_told_of_a_normal_end_on_another_node_too(sim, two):
+    one, other = two
+
+    def scenario():
+        parent = runtime.spawn(Parent)
+        child = sync(parent.bear(other.address))
+        runtime.stop(child)
+        runtime.sleep(1.0)
+        return sync(parent.note("asked"))
+
+    assert sim.run(one, scenario) == ["normal", "asked"]
 
 
 def test_a_child_ends_with_its_parent_on_another_node(sim, two):

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from splice.node.node import Node
 
 NAME_PATIENCE: Final = 2.0
-"""Seconds after its start for which a node keeps mail to names it does not know yet: those who
+"""Seconds after its start for which a node keeps what comes for names it does not know: those who
 start several nodes at once must not care which is first."""
 
 FLUSH_MESSAGES: Final = 500
@@ -252,19 +252,25 @@ class Exchange:
     def _keep_or_refuse(
         self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
     ) -> None:
-        if self._holds(resource):
-            again = partial(self._deliver, peer, message, resource, name, entry)
-            self._early.setdefault(str(resource), []).append(again)
-        else:
+        again = partial(self._deliver, peer, message, resource, name, entry)
+        if not self.keep(resource, again):
             self._refuse(peer, entry, not_there(self._node, resource))
 
-    def _holds(self, resource: Resource) -> bool:
-        """Whether mail for an unknown name is kept for a while, for it may be made soon."""
+    def keep(self, resource: Resource, again: Callable[[], None]) -> bool:
+        """Keep what has come for an unknown name for a while, for it may be made soon.
+
+        Args:
+            again: delivers it; called when there is a process of that name, or no hope for one.
+
+        Returns:
+            False when there is no hope.
+        """
         age = self._loop.time() - self._born
         if not isinstance(resource, str) or age >= NAME_PATIENCE:
             return False
         if not self._early:
             self._loop.call_later(NAME_PATIENCE - age, self._give_up_names)
+        self._early.setdefault(resource, []).append(again)
         return True
 
     def _give_up_names(self) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from splice.actor.links import NO_PROCESS, Monitor, extra_of, take_exit
 from splice.errors import SpliceError
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from splice.net.peers import Peer
     from splice.node.node import Node
     from splice.node.remote import Remote
+
+_TYING: Final = frozenset({"link", "monitor"})
 
 _log = logger("node")
 
@@ -88,14 +90,16 @@ class _Ties:
         links: by the near and the far name.
         monitors: those set from here, by number, with the url that is watched.
         watchers: those set from there, by number.
+        waiting: links and monitors from there to names that nobody bears yet.
     """
 
-    __slots__ = ("links", "monitors", "watchers")
+    __slots__ = ("links", "monitors", "waiting", "watchers")
 
     def __init__(self) -> None:
         self.links: dict[tuple[Resource, Resource], _FarEnd] = {}
         self.monitors: dict[Resource, tuple[Monitor, url]] = {}
         self.watchers: dict[Resource, _FarWatcher] = {}
+        self.waiting: set[tuple[str, Resource, Resource]] = set()
 
 
 class Signals:
@@ -199,17 +203,17 @@ class Signals:
             reason = decode(payload, supply)
         except SpliceError as error:  # of a type that is not known here
             reason = error
-        if name == "link":
-            self._take_link(peer, resource, source)
+        if name in _TYING:
+            self._take_tie(peer, name, resource, source)
         elif name == "unlink":
+            self.ties(peer).waiting.discard(("link", resource, source))
             self._end_of(peer, resource, source)
         elif name == "exit":
             self._take_exit(peer, resource, source, reason)
         elif name == "absent":
             self._take_absence(peer, resource, source)
-        elif name == "monitor":
-            self._take_monitor(peer, resource, source)
         elif name == "demonitor":
+            self.ties(peer).waiting.discard(("monitor", resource, source))
             watcher = self.ties(peer).watchers.pop(source, None)
             if watcher is not None:
                 watcher.forget()
@@ -217,6 +221,24 @@ class Signals:
             self._take_down(peer, source, reason)
         else:
             _log.warning("signal of unknown name %r from %s", name, peer)
+
+    def _take_tie(
+        self, peer: Peer, name: str, resource: Resource, source: Resource
+    ) -> None:
+        """Take in a link or a monitor; it waits like mail while its name may still be made."""
+        take = self._take_link if name == "link" else self._take_monitor
+        waiting, key = self.ties(peer).waiting, (name, resource, source)
+
+        def again() -> None:
+            if key in waiting:  # else it was taken back, or its node is lost
+                waiting.remove(key)
+                take(peer, resource, source)
+
+        is_known = self._node.scheduler.directory.get(resource) is not None
+        if is_known or not self._node.exchange.keep(resource, again):
+            take(peer, resource, source)
+        else:
+            waiting.add(key)
 
     def _take_link(self, peer: Peer, resource: Resource, source: Resource) -> None:
         cell = self._node.scheduler.directory.get(resource)
@@ -277,6 +299,7 @@ class Signals:
         ties = self._ties.pop(peer, None)
         if ties is None:
             return
+        ties.waiting.clear()
         for watcher in ties.watchers.values():
             watcher.forget()
         for end in ties.links.values():
