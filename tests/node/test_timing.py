@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from splice import Process, UnpicklableError, runtime, sync
+from splice import Process, Supervisor, UnpicklableError, runtime, sync
 from splice.node.node import Node
 from splice.testing.simulation import Simulation
 
@@ -31,6 +31,9 @@ class Till(Process):
 
     def give_up(self):
         return self.timer.cancel()
+
+    def fail(self):
+        raise ValueError("broken")
 
     async def remind_async(self, seconds, whom, what):
         runtime.send_after(seconds, whom.note, what)
@@ -193,3 +196,34 @@ def test_a_process_among_the_arguments_travels_as_its_proxy(sim, one, other):
         return sync(till.all()) == [[own, own]]
 
     assert sim.run(one, scenario)
+
+
+@pytest.mark.parametrize("how", ["remind", "beat"])
+def test_a_timer_does_not_outlive_a_restart_of_the_process_that_set_it(
+    sim, one, other, how
+):
+    till = spawn(sim, one, other)
+
+    def scenario():
+        sup = runtime.spawn(Supervisor)
+        setter = runtime.spawn(Till, sp_super=sup)
+        given = {"remind": (2, till, "too late"), "beat": (2, till)}[how]
+        sync(getattr(setter, how)(*given))
+        setter.fail().exception()
+        sync(setter.remind(3, till, "of the new life"))
+        runtime.sleep(5)
+        return sync(till.all())
+
+    assert sim.run(one, scenario) == ["of the new life"]
+
+
+def test_a_timer_for_a_process_goes_on_over_its_restart(sim, one, other):
+    def scenario():
+        sup = runtime.spawn(Supervisor, sp_dest=other.address)
+        till = runtime.spawn(Till, sp_super=sup)
+        timer = runtime.send_every(2, till.note, "beat")
+        till.fail().exception()
+        runtime.sleep(3)
+        return timer.is_running, sync(till.all())
+
+    assert sim.run(one, scenario) == (True, ["beat"])

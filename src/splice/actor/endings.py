@@ -134,6 +134,17 @@ def _leave(cell: Cell, message: Promise, kept: list[Promise] | None) -> None:
             handler.left_over(cell, message)
 
 
+def life_of(cell: Cell) -> int:
+    """Return which life of `cell` this is: one more after each restart by its supervisor."""
+    return 0 if cell.extra is None else cell.extra.lives
+
+
+def will_return(cell: Cell) -> bool:
+    """Whether `cell` has ended, and its mail waits for its next life."""
+    ended = cell.runner
+    return type(ended) is Ended and ended.kept is not None
+
+
 def release(cell: Cell) -> None:
     """Give up a process whose mail waits: it will not be restarted after all."""
     ended = cell.runner
@@ -157,6 +168,7 @@ def revive(cell: Cell, first: Promise) -> None:
     at_hand = getattr(ended.runner, "message", None)
     if at_hand is not None:  # a thread or a task that is not over yet
         at_hand.target = cell.ghost()
+    cell.extra.lives += 1
     cell.runner = None
     cell.put(first)
     for message in ended.kept or ():

@@ -149,9 +149,10 @@ class Extra:
         watching: the monitors it has set itself.
         keeper: its supervisor's record of it, or None.
         at_end: called with its reason when it has ended, or None.
+        lives: how often its supervisor has restarted it.
     """
 
-    __slots__ = ("at_end", "keeper", "links", "watchers", "watching")
+    __slots__ = ("at_end", "keeper", "links", "lives", "watchers", "watching")
 
     def __init__(self) -> None:
         self.links: dict[Any, None] = {}
@@ -159,6 +160,7 @@ class Extra:
         self.watching: dict[Monitor, None] = {}
         self.keeper: Keeper | None = None
         self.at_end: Callable[[Any], None] | None = None
+        self.lives = 0
 
     @property
     def fails(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from splice.actor.cell import Cell
 from splice.actor.context import current_cell
+from splice.actor.endings import life_of, will_return
 from splice.actor.promise import Promise
 from splice.actor.timers import Timer
 from splice.actor.unsent import Unsent
@@ -33,6 +34,7 @@ class Timing:
         """Send a message later, one way as by `tell`.
 
         It is not sent when the process that runs this, or the one it is for, has ended by then.
+        A restart by a supervisor is an end of the one that runs this, not of the one it is for.
 
         Args:
             seconds: from now.
@@ -70,12 +72,13 @@ class Timing:
 class _Sending:
     """Sends one message whenever its timer fires."""
 
-    __slots__ = ("_message", "_node", "_owner", "_timer")
+    __slots__ = ("_life", "_message", "_node", "_owner", "_timer")
 
     def __init__(self, node: Node, message: Unsent) -> None:
         self._node = node
         self._message = message
         self._owner = current_cell()
+        self._life = 0 if self._owner is None else life_of(self._owner)
 
     def start(self, seconds: float, every: float | None) -> Timer:
         """Set the timer."""
@@ -90,9 +93,11 @@ class _Sending:
         return self._timer
 
     def _is_wanted(self) -> bool:
-        target = self._message.target
-        is_gone = isinstance(target, Cell) and target.has_ended
-        return not is_gone and not (self._owner is not None and self._owner.has_ended)
+        target, owner = self._message.target, self._owner
+        if isinstance(target, Cell) and target.has_ended and not will_return(target):
+            return False
+        # a supervisor restarts it in the same cell: what the last life has set is over
+        return owner is None or not (owner.has_ended or life_of(owner) != self._life)
 
     def _send(self) -> None:
         self._message.send().add_done_callback(self._sent)
