@@ -14,6 +14,8 @@ CASES = {
     "piped": "one_node:piped",
     "tell": "one_node:tells",
     "run-tell": "one_node:run_tells",
+    "flood": "one_node:flood",
+    "run-flood": "one_node:run_flood",
     "ring": "one_node:ring",
     "skynet": "one_node:skynet",
     "run-skynet": "one_node:run_skynet",

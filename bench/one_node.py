@@ -19,6 +19,7 @@ from splice import Deferred, Exit, Process, runtime, sync, syncmany, tell
 
 RING = 503
 WINDOW = 1000
+BURST = 10_000
 
 Host = Callable[[Callable[[], Any]], Any]
 """Runs a function in a handler of the node and returns its result."""
@@ -135,13 +136,15 @@ def piped_rate(echo: Any, count: int, window: int) -> float:
     return count // window * window / (now() - start)
 
 
-def tell_rate(counter: Any, count: int) -> float:
-    """Tell, and ask at the end how many came; messages a second."""
+def tell_rate(counter: Any, count: int, burst: int | None = None) -> float:
+    """Tell, and ask after each burst how many came; messages a second."""
+    burst = burst or count
     before = sync(counter.total())
     start = now()
-    for i in range(count):
-        tell(counter.one, i)
-    assert sync(counter.total()) == before + count
+    for sent in range(0, count, burst):
+        for i in range(burst):
+            tell(counter.one, i)
+        assert sync(counter.total()) == before + sent + burst
     return count / (now() - start)
 
 
@@ -239,7 +242,7 @@ def piped(scale: Scale) -> list[Figure]:
 
 
 def tells(scale: Scale) -> list[Figure]:
-    """A process tells another, all before the other runs."""
+    """A process tells another, ten thousand messages before the other runs."""
     return _tells(scale, _background())
 
 
@@ -248,18 +251,38 @@ def run_tells(scale: Scale) -> list[Figure]:
     return _under_run(_tells, scale)
 
 
+def flood(scale: Scale) -> list[Figure]:
+    """A process tells another, all before the other runs."""
+    return _flood(scale, _background())
+
+
+def run_flood(scale: Scale) -> list[Figure]:
+    """The same under splice.run."""
+    return _under_run(_flood, scale)
+
+
 def _tells(scale: Scale, host: Host) -> list[Figure]:
-    count = scale.size(300_000)
+    return _told(scale, host, "A2_tell", "tell", BURST)
+
+
+def _flood(scale: Scale, host: Host) -> list[Figure]:
+    return _told(scale, host, "A2_flood", "tell, all at once", None)
+
+
+def _told(
+    scale: Scale, host: Host, case: str, title: str, burst: int | None
+) -> list[Figure]:
+    count = scale.size(300_000, burst or 1)
     counter = runtime.spawn(Count)
     values, calls = alternate(
         scale.repeats,
         {
-            SPLICE: lambda: host(lambda: tell_rate(counter, count)),
+            SPLICE: lambda: host(lambda: tell_rate(counter, count, burst)),
             "callback": lambda: floors.tell_rate(count),
         },
     )
     target = Target(">= 0.8 M/s", least=0.8e6)
-    return [Figure("A2_tell", "tell", "msgs/s", values, target=target, calls=calls)]
+    return [Figure(case, title, "msgs/s", values, target=target, calls=calls)]
 
 
 def ring(scale: Scale) -> list[Figure]:

@@ -183,7 +183,9 @@ def tell(handler: Callable[..., Any], *args: Any, **kwargs: Any) -> Promise:
         proxy = handler.__self__  # type: ignore[attr-defined]
     except AttributeError:
         raise TypeError(f"tell wants the handler of a proxy, not {handler!r}") from None
-    return one_way(proxy, *args, **kwargs)
+    if kwargs:
+        return one_way(proxy, *args, **kwargs)
+    return one_way(proxy, *args)  # without the merging of names: a tenth of a tell
 
 
 def proxy_class(cls: type) -> type[Proxy]:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from splice.actor.context import current_cell, current_worker
 from splice.actor.handlers import NamedHandler
@@ -29,13 +29,15 @@ from splice.log import logger
 from splice.node.current import current_node, default, node_here
 from splice.node.fates import Fates, link_new, spawn_under
 from splice.node.given import At, as_class, node_url, target_of
-from splice.node.hosting import NodeThread, run_main
 from splice.node.insight import Insight
-from splice.node.node import Node
 from splice.node.remote import Remote
 from splice.node.timing import Timing
 from splice.node.view import View
 from splice.uri import parse, url
+
+if TYPE_CHECKING:
+    from splice.node.hosting import NodeThread
+    from splice.node.node import Node
 
 _log = logger("node")
 _SPAWN = NamedHandler("spawn")
@@ -95,6 +97,9 @@ class Runtime(Timing, Insight, Fates):
         return node_here()
 
     def _find_default(self) -> Node:
+        # loaded with the first node: a program that only defines processes needs none of it
+        from splice.node.hosting import NodeThread
+
         with self._lock:
             if self._default is None or self._default.is_closed:
                 thread = NodeThread(self._config)
@@ -165,7 +170,7 @@ class Runtime(Timing, Insight, Fates):
             return
         cell = current_cell()
         if cell is not None:
-            node = cast(Node, cell.scheduler.home)
+            node = cast("Node", cell.scheduler.home)
             node.begin_shut_down()
             return
         self._shut_down_default(None)
@@ -394,6 +399,8 @@ class Runtime(Timing, Insight, Fates):
         Raises:
             RuntimeError: a node of this program runs already.
         """
+        from splice.node.hosting import run_main  # as in _find_default
+
         with self._lock:
             if self._is_running:
                 raise RuntimeError(
