@@ -8,13 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from splice.actor.combine import as_completed, gather
+from splice.actor.combine import as_completed, gather, sync, syncmany
 from splice.actor.deferred import Deferred
 from splice.actor.handlers import blocking
 from splice.actor.info import ProcessInfo
 from splice.actor.links import Down, Exited
 from splice.actor.process import Process, ProcessMeta
-from splice.actor.promise import Promise, sync, syncmany
+from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, tell
 from splice.actor.timers import Timer
 from splice.errors import (

@@ -8,10 +8,10 @@ import pytest
 from tests.actor.conftest import House
 
 from splice.actor.blocking import Threads
+from splice.actor.combine import syncmany
 from splice.actor.context import current_cell
 from splice.actor.handlers import blocking
 from splice.actor.process import Process
-from splice.actor.promise import syncmany
 from splice.errors import Exit, ProcessStopped
 from splice.testing.actors import Actor
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from greenlet import GreenletExit, greenlet
 
-from splice.actor.combine import gather
+from splice.actor.combine import gather, syncmany
 from splice.actor.context import current_worker
 from splice.actor.deferred import Deferred
 from splice.actor.handlers import blocking
 from splice.actor.process import Process
-from splice.actor.promise import Promise, syncmany
+from splice.actor.promise import Promise
 from splice.actor.proxy import tell
 from splice.config import DIRECT_CREDIT, DIRECT_DEPTH, RUN_BUDGET
 from splice.errors import CannotWait, DeadlockError, ProcessStopped, TimeoutError

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from splice.actor.combine import as_completed, gather
+from splice.actor.combine import as_completed, gather, sync, syncmany
 from splice.actor.deferred import Deferred
 from splice.actor.process import Process
-from splice.actor.promise import Promise, sync, syncmany
+from splice.actor.promise import Promise
 from splice.actor.proxy import tell
 from splice.errors import Cancelled, CannotWait, TimeoutError
 from splice.testing.actors import World

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splice.actor.context import current_cell
+from splice.actor.combine import syncmany
+from splice.actor.context import current_cell, current_scheduler
 from splice.actor.deferred import Deferred
 from splice.actor.process import Process
-from splice.actor.promise import Promise, syncmany
+from splice.actor.promise import Promise
 from splice.actor.proxy import tell
-from splice.actor.scheduler import current_scheduler
 from splice.config import RUN_BUDGET
 from splice.errors import (
     Cancelled,

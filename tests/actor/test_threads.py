@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from tests.actor.conftest import House
 
-from splice.actor.combine import as_completed, gather
+from splice.actor.combine import as_completed, gather, syncmany
 from splice.actor.deferred import Deferred
 from splice.actor.process import Process
-from splice.actor.promise import syncmany
 from splice.actor.proxy import tell
 from splice.errors import CannotWait, ProcessStopped, TimeoutError
 from splice.testing.actors import World

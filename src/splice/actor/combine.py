@@ -1,6 +1,6 @@
-"""Combine: many promises as one: `gather` for all of them, `as_completed` for each as it comes.
+"""Combine: waiting for promises, one (`sync`) or many, and many as one (`gather`, `as_completed`).
 
-Both work with promises of several nodes, in a handler, in a thread and on any asyncio loop, for
+All work with promises of several nodes, in a handler, in a thread and on any asyncio loop, for
 all they hand out is promises again.
 """
 
@@ -13,11 +13,41 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from splice.actor.context import current_cell
-from splice.actor.promise import ERROR, PENDING, Promise
+from splice.actor.promise import ERROR, PENDING, VALUE, Promise
 from splice.errors import TimeoutError
 
 if TYPE_CHECKING:
     from splice.actor.scheduler import Scheduler
+
+
+def sync(promise: Promise, timeout: float | None = None) -> Any:
+    """Wait for `promise` and return its answer, or raise its error; see `Promise.get`."""
+    if promise.state == PENDING:
+        promise.wait(timeout)
+    if promise.state == VALUE:
+        return promise.value
+    raise promise.error()
+
+
+def syncmany(promises: Iterable[Promise], timeout: float | None = None) -> list[Any]:
+    """Wait for all `promises` and return their answers in order.
+
+    All are waited for even if one fails; then the first failure in order is raised.
+
+    Args:
+        promises: any iterable; it is read once.
+        timeout: seconds for each wait, None for ever.
+    """
+    waited = list(promises)
+    for promise in waited:
+        if promise.state == PENDING:
+            promise.wait(timeout)
+    failed = [promise for promise in waited if promise.state == ERROR]
+    for promise in failed:
+        promise.look()
+    if failed:
+        raise failed[0].error()
+    return [promise.value for promise in waited]
 
 
 def gather(promises: Iterable[Promise]) -> Promise:

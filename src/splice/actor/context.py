@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from greenlet import getcurrent, greenlet
 
 from splice.config import DIRECT_DEPTH
+from splice.errors import CannotWait
 
 if TYPE_CHECKING:
     from splice.actor.cell import Cell
@@ -119,6 +120,18 @@ def current_cell() -> Cell | None:
         return here.stack[-1].target if here.stack else None
     cell: Cell | None = _elsewhere.get()
     return cell
+
+
+def current_scheduler() -> Scheduler:
+    """Return the scheduler of the process whose handler is running here.
+
+    Raises:
+        CannotWait: no handler is running here.
+    """
+    cell = current_cell()
+    if cell is None:
+        raise CannotWait("no process is running here; this works in a handler only")
+    return cell.scheduler
 
 
 def current_message() -> Promise | None:

@@ -6,8 +6,9 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from splice.actor.context import current_scheduler
 from splice.actor.promise import ERROR, PENDING, Promise
-from splice.actor.scheduler import Scheduler, current_scheduler
+from splice.actor.scheduler import Scheduler
 from splice.actor.waiters import wake
 from splice.errors import Cancelled
 

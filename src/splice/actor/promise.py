@@ -13,7 +13,7 @@ last) and wait by asking that thread to register a waiter, so no lock guards it.
 from __future__ import annotations
 
 from _thread import get_ident
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from greenlet import getcurrent
@@ -418,33 +418,3 @@ class Tell(Promise):
     """A message that nobody is answered for: its promise is that of delivery."""
 
     __slots__ = ()
-
-
-def sync(promise: Promise, timeout: float | None = None) -> Any:
-    """Wait for `promise` and return its answer, or raise its error; see `Promise.get`."""
-    if promise.state == PENDING:
-        promise.wait(timeout)
-    if promise.state == VALUE:
-        return promise.value
-    raise promise.error()
-
-
-def syncmany(promises: Iterable[Promise], timeout: float | None = None) -> list[Any]:
-    """Wait for all `promises` and return their answers in order.
-
-    All are waited for even if one fails; then the first failure in order is raised.
-
-    Args:
-        promises: any iterable; it is read once.
-        timeout: seconds for each wait, None for ever.
-    """
-    waited = list(promises)
-    for promise in waited:
-        if promise.state == PENDING:
-            promise.wait(timeout)
-    failed = [promise for promise in waited if promise.state == ERROR]
-    for promise in failed:
-        promise.look()
-    if failed:
-        raise failed[0].error()
-    return [promise.value for promise in waited]

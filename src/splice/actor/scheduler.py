@@ -27,7 +27,7 @@ from greenlet import getcurrent
 
 from splice.actor.blocking import Threads
 from splice.actor.cell import Cell
-from splice.actor.context import Worker, current_cell
+from splice.actor.context import Worker
 from splice.actor.directory import Directory
 from splice.actor.endings import abandon, failed, finish, kill
 from splice.actor.inbox import Inbox
@@ -42,7 +42,7 @@ from splice.config import (
     RUN_BUDGET,
     RUN_SECONDS,
 )
-from splice.errors import CannotWait, ProcessKilled, ProcessStopped
+from splice.errors import ProcessKilled, ProcessStopped
 from splice.uri import url
 
 if TYPE_CHECKING:
@@ -427,18 +427,6 @@ class Scheduler:
         for cell in self.directory.cells():
             abandon(cell)
         self.threads.close()
-
-
-def current_scheduler() -> Scheduler:
-    """Return the scheduler of the process whose handler is running here.
-
-    Raises:
-        CannotWait: no handler is running here.
-    """
-    cell = current_cell()
-    if cell is None:
-        raise CannotWait("no process is running here; this works in a handler only")
-    return cell.scheduler
 
 
 def _call_into(answer: Promise, function: Callable[..., Any], args: Any) -> None:

@@ -16,7 +16,8 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from splice.actor.promise import Promise, syncmany
+from splice.actor.combine import syncmany
+from splice.actor.promise import Promise
 from splice.cluster.batches import Cutter
 from splice.cluster.hub import Hub, Part
 from splice.cluster.packed import Packed, pack

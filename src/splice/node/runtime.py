@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
+from splice.actor.combine import syncmany
 from splice.actor.context import current_cell, current_worker
 from splice.actor.handlers import NamedHandler
-from splice.actor.promise import Promise, syncmany
+from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class
 from splice.config import Config
 from splice.errors import (
