@@ -238,6 +238,14 @@ class ProcessKilled(ProcessExit):
     """Thrown into a parked handler whose process is killed, or stopped for too long."""
 
 
+def shown(value: object) -> str:
+    """Return the `repr` of an object of the user, for messages to people; never raises."""
+    try:
+        return repr(value)
+    except BaseException:  # the user's __repr__, wherever the engine stands just then
+        return f"<a {type(value).__qualname__} that cannot be shown>"
+
+
 def __getattr__(name: str) -> Any:
     # WorkerDied derives from a class of concurrent.futures.process, which takes 50 ms to load
     if name == "WorkerDied":

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from splice import Process, RemoteError, UnpicklableError, runtime, sync
+from splice import (
+    Exit,
+    Process,
+    RemoteError,
+    UnpicklableError,
+    runtime,
+    sync,
+)
 from splice.testing.actors import World
 from splice.testing.simulation import Simulation
 
@@ -83,7 +90,17 @@ class Rude:
         raise SystemExit("in __bool__")
 
 
+class RudeError(Exception):
+    def __repr__(self) -> str:
+        raise SystemExit("in __repr__")
+
+    __str__ = __repr__
+
+
 class Store(Process):
+    def leave(self, kind: type) -> None:
+        raise Exit(kind())
+
     def put(self, value: Any) -> str:
         return "got it"
 
@@ -176,3 +193,23 @@ def test_an_answer_is_not_asked_what_it_is(kind: type) -> None:
     assert type(world.wait(store.give(kind))) is kind
     assert world.wait(store.put(kind())) == "got it"
     world.close()
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+@pytest.mark.parametrize("kind", [Rude, RudeError])
+def test_a_reason_that_cannot_be_shown_is_a_reason_all_the_same(
+    sim: Simulation, kind: type, is_far: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        place = (two if is_far else one).address
+        watched, other = (runtime.spawn(Store, sp_dest=place) for _ in range(2))
+        down = runtime.monitor(watched)
+        _, queued = watched.leave(kind), watched.put(1)
+        text = str(queued.exception())
+        return text, type(down.get().reason), sync(other.put(1))
+
+    text, reason, answer = sim.run(one, scenario)
+    assert (reason, answer) == (kind, "got it")
+    assert text.endswith(f"(<a {kind.__qualname__} that cannot be shown>)")

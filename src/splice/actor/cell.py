@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from splice.actor.context import Ended
 from splice.actor.promise import PENDING, TAKEN_OUT, VALUE, Promise, Tell
 from splice.actor.proxy import Proxy, proxy_class
-from splice.errors import ProcessStopped
+from splice.errors import ProcessStopped, shown
 from splice.uri import Resource, url
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Cell:
         """Make the error of a message that this process will never handle."""
         reason = self.runner.reason if type(self.runner) is Ended else "normal"
         return ProcessStopped(
-            f"{message.describe()} was not handled: the process has ended ({reason!r})",
+            f"{message.describe()} was not handled: the process has ended ({shown(reason)})",
             reason=reason,
         )
 

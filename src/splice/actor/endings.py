@@ -25,7 +25,7 @@ from greenlet import GreenletExit
 
 from splice.actor.context import Ended, Worker, context_of
 from splice.actor.promise import PENDING, TAKEN_OUT, Promise, Tell
-from splice.errors import CoroutineEnded, Exit, ProcessKilled, ProcessStopped
+from splice.errors import CoroutineEnded, Exit, ProcessKilled, ProcessStopped, shown
 from splice.log import logger
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _reject_at_hand(message: Promise, reason: Any) -> None:
     if message.state == PENDING:
         message.reject(
             ProcessStopped(
-                f"{message.describe()} did not finish: the process ended ({reason!r})",
+                f"{message.describe()} did not finish: the process ended ({shown(reason)})",
                 reason=reason,
                 verdict="unknown",
             )

@@ -27,6 +27,7 @@ from splice.actor.handlers import RunningTask, RunningThread
 from splice.actor.promise import PENDING, TAKEN_OUT, Promise
 from splice.actor.scheduler import Scheduler
 from splice.config import RUN_SECONDS
+from splice.errors import shown
 from splice.uri import Resource, url
 
 State = Literal["idle", "queued", "running", "waiting", "ended"]
@@ -78,7 +79,7 @@ def info_of(cell: Cell, where: url | None) -> ProcessInfo:
     """
     runner = cell.runner
     if type(runner) is Ended:
-        kind, reason = runner.kind, repr(runner.reason)
+        kind, reason = runner.kind, shown(runner.reason)
         return ProcessInfo(cell.ident, where, kind, "ended", reason=reason)
     owner = cell.object
     kind = "" if owner is None else type(owner).__qualname__

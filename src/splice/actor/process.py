@@ -52,7 +52,6 @@ class Process(metaclass=ProcessMeta):
 
     __slots__ = ("_sp_cell",)
 
-    sp_is_process: ClassVar[bool] = True
     sp_trap_exit: ClassVar[bool] = False
     sp_mailbox_limit: ClassVar[int | None] = None
 

@@ -25,6 +25,7 @@ from splice.actor.context import (
     is_on_loop,
     slot_released,
 )
+from splice.actor.process import Process
 from splice.actor.rings import check_ring
 from splice.actor.waiters import (
     ERROR as ERROR,
@@ -258,9 +259,10 @@ class Promise:
 
         A promise is followed, a process travels as its proxy.
         """
-        if isinstance(value, Promise):
+        kind = type(value)  # the object itself may raise when it is asked for its class
+        if issubclass(kind, Promise):
             self.adopt(value)
-        elif getattr(type(value), "sp_is_process", False) and value.sp_is_running:
+        elif issubclass(kind, Process) and value.sp_is_running:
             self.resolve(value.sp_proxy)
         else:
             self.resolve(value)

@@ -242,9 +242,13 @@ class Scheduler:
                 except BaseException as error:
                     failed(cell, message, error)
                 else:
+                    try:
+                        is_plain = type(value) in _PLAIN
+                    except BaseException:  # a metaclass of the user cannot be hashed
+                        is_plain = False
                     if message.state != PENDING:
                         pass  # a tell: nobody asked
-                    elif type(value) in _PLAIN:
+                    elif is_plain:
                         message.value = value
                         message.state = VALUE
                         waiter = message.waiter

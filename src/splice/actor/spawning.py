@@ -18,7 +18,7 @@ from splice.actor.promise import PENDING, Promise
 from splice.actor.proxy import Proxy, proxy_class
 from splice.actor.scheduler import Scheduler
 from splice.actor.waiters import Callback
-from splice.errors import Exit, ProcessStopped
+from splice.errors import Exit, ProcessStopped, shown
 
 _set_cell: Final[Any] = cast(Any, Process)._sp_cell.__set__
 
@@ -46,7 +46,7 @@ class _Construct(Handler):
         end(cell, error.reason if isinstance(error, Exit) else error)
         if isinstance(error, Exit):
             if message.state == PENDING:
-                text = f"{cell} ended in its constructor ({error.reason!r})"
+                text = f"{cell} ended in its constructor ({shown(error.reason)})"
                 message.reject(ProcessStopped(text, reason=error.reason))
         else:
             failed(cell, message, error)

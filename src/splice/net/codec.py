@@ -31,7 +31,7 @@ from types import NoneType
 from typing import Any, Final
 
 from splice.config import Config
-from splice.errors import RemoteError, UnpicklableError, VersionMismatch
+from splice.errors import ProcessKilled, RemoteError, UnpicklableError, VersionMismatch
 from splice.net.culprit import find_culprit
 from splice.net.wire import Buffer
 
@@ -79,7 +79,8 @@ def encode(
     own: list[Buffer] = []
     try:
         payload = _dump(_wrapped(value, limit), own, limit)
-    except Exception as error:  # __reduce__ and __getstate__ of user classes run here
+    except BaseException as error:  # __reduce__ and __getstate__ of user classes
+        _pass_on(error)
         raise _unpicklable(error, [("value", value)]) from error
     buffers += own
     return payload
@@ -169,7 +170,8 @@ def decode(payload: Payload, buffers: Iterable[Buffer] = ()) -> Any:
         stream = own.pop(0)
     try:
         return pickle.loads(stream, buffers=own)
-    except Exception as error:  # pickled classes' own code runs here
+    except BaseException as error:  # pickled classes' own code runs here
+        _pass_on(error)
         raise RemoteError(_cannot_rebuild(error)) from error
 
 
@@ -242,7 +244,8 @@ def _tried_out(
     try:
         payload = _dump(candidate, buffers, OUT_OF_BAND_BYTES)
         copy = decode(payload, buffers)
-    except Exception:  # the exception's own code runs here
+    except BaseException as failure:  # the exception's own code runs here
+        _pass_on(failure)
         return None
     return payload if type(copy) is kind and _text(copy) == text else None
 
@@ -279,7 +282,8 @@ def _encode_arguments(
     )
     try:
         payload = _dump(both, own, limit)
-    except Exception as error:  # __reduce__ and __getstate__ of user classes run here
+    except BaseException as error:  # __reduce__ and __getstate__ of user classes
+        _pass_on(error)
         named = [(f"args[{place}]", value) for place, value in enumerate(args)]
         named += [(f"kwargs[{name!r}]", part) for name, part in (kwargs or {}).items()]
         raise _unpicklable(error, named) from error
@@ -308,9 +312,8 @@ def _pickle(value: Any, buffers: list[Buffer], limit: int) -> bytes | None:
     """Return the stream, or None where cloudpickle has to do it."""
     try:
         stream = pickle.dumps(value, 5, buffer_callback=_collector(buffers, limit))
-    except (
-        Exception
-    ):  # user code runs; cloudpickle tries again, and reports what is wrong
+    except BaseException as error:  # cloudpickle tries again, and reports what is wrong
+        _pass_on(error)
         return None
     # pickle "succeeds" with the classes and functions of a script, by a name that means
     # something else on the far side; this finds __main__ and __mp_main__
@@ -373,6 +376,21 @@ def _cannot_rebuild(error: BaseException) -> str:
     return f"a message cannot be rebuilt here: {what}"
 
 
+def _pass_on(error: BaseException) -> None:
+    """Raise what only came by while the user's object was at work.
+
+    That is the end of the process that sends, and Ctrl-C: on the thread of a loop that is none,
+    for there it is raised by nobody but the object itself.
+    """
+    if isinstance(error, ProcessKilled):
+        raise error
+    if isinstance(error, KeyboardInterrupt):
+        import asyncio  # loaded with the node, and this runs after a failure only
+
+        if asyncio._get_running_loop() is None:
+            raise error
+
+
 def _unpicklable(
     error: BaseException, named: Iterable[tuple[str, Any]]
 ) -> UnpicklableError:
@@ -388,7 +406,8 @@ def _unpicklable(
 def _travels(value: Any) -> bool:
     try:
         _dump(value, [], OUT_OF_BAND_BYTES)
-    except Exception:  # user code again
+    except BaseException as error:  # user code again
+        _pass_on(error)
         return False
     return True
 
@@ -396,12 +415,14 @@ def _travels(value: Any) -> bool:
 def _formatted(error: BaseException) -> Iterator[str]:
     try:
         yield from traceback.format_exception(error)
-    except Exception as failure:  # a broken __str__ deep in the chain
+    except BaseException as failure:  # a broken __str__ deep in the chain
+        _pass_on(failure)
         yield f"(its traceback cannot be shown: {type(failure).__name__})\n"
 
 
 def _text(error: object) -> str:
     try:
         return str(error)
-    except Exception:  # the user's __str__
+    except BaseException as failure:  # the user's __str__
+        _pass_on(failure)
         return f"<{type(error).__qualname__} whose text cannot be shown>"

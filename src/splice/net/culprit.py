@@ -54,7 +54,7 @@ def _first_failing(
 def _parts(value: Any) -> list[tuple[str, Any]]:
     try:
         return list(islice(_walk(value), WIDTH))
-    except Exception:  # the user's __repr__ or __reduce__: then this is the culprit
+    except BaseException:  # the user's __repr__ or __reduce__: then this is the culprit
         return []
 
 

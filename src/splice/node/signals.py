@@ -19,7 +19,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from splice.actor.links import NO_PROCESS, Monitor, extra_of, take_exit
-from splice.errors import SpliceError
+from splice.errors import SpliceError, shown
 from splice.log import logger
 from splice.message import SIGNAL, Entry
 from splice.net.codec import decode, encode, encode_error
@@ -329,7 +329,7 @@ def _packed(reason: Any, buffers: list[Any]) -> Any:
     try:
         return encode(reason, buffers)
     except SpliceError:  # it cannot travel: its text does
-        return encode(repr(reason), buffers)
+        return encode(shown(reason), buffers)
 
 
 def _url_of(peer: Peer, resource: Resource) -> url:
