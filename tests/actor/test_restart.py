@@ -15,6 +15,7 @@ from splice.actor.restart import (
     Member,
     Policy,
     Restart,
+    WindUp,
     comes_back,
 )
 
@@ -151,6 +152,49 @@ def test_every_restart_is_whole(strategy, kinds, data):
     assert all(kinds[key] != "temporary" for key in action.start)
 
 
+# ---- significant children
+
+
+def wind_up(auto_shutdown: Any, *members: Member, reason: Any = "normal") -> bool:
+    """Whether the end of the first of them is that of its supervisor."""
+    policy = Policy(auto_shutdown=auto_shutdown)
+    return policy.decide(members, 0, reason, (), 0.0) == WindUp()
+
+
+def significant(key: int, kind: Any = "temporary", **options: Any) -> Member:
+    return Member(key, kind, is_significant=True, **options)
+
+
+@pytest.mark.parametrize("mode", ["any_significant", "all_significant"])
+@pytest.mark.parametrize("kind", ["transient", "temporary"])
+def test_the_end_of_the_only_significant_child_is_that_of_its_supervisor(mode, kind):
+    assert wind_up(mode, significant(0, kind), Member(1, "permanent"))
+
+
+@pytest.mark.parametrize("kind", ["transient", "temporary"])
+def test_the_end_of_another_child_is_not(kind):
+    assert not wind_up("any_significant", Member(0, kind), significant(1))
+
+
+def test_a_supervisor_that_never_shuts_down_by_itself_does_not():
+    assert not wind_up("never", significant(0))
+
+
+def test_a_significant_child_that_comes_back_ends_nothing():
+    one = significant(0, "transient")
+    assert not wind_up("any_significant", one, reason="bored")
+
+
+def test_a_significant_temporary_child_ends_it_by_a_failure_too():
+    assert wind_up("any_significant", significant(0), reason="bored")
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+def test_all_significant_waits_for_the_last_one_that_is_active(is_active):
+    other = significant(1, is_active=is_active)
+    assert wind_up("all_significant", significant(0), other) == (not is_active)
+
+
 # ---- policies
 
 
@@ -161,6 +205,7 @@ def test_every_restart_is_whole(strategy, kinds, data):
         ({"intensity": -1}, "intensity"),
         ({"intensity": "1"}, "intensity"),
         ({"period": 0}, "period"),
+        ({"auto_shutdown": "any"}, "no auto_shutdown 'any'"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(arguments, text):

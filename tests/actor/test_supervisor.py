@@ -159,10 +159,11 @@ def test_two_children_of_one_id_fail_the_start(world):
 
 
 @pytest.mark.parametrize(
-    "options", [{"strategy": "all"}, {"intensity": -1}, {"period": 0}]
+    "options",
+    [{"strategy": "all"}, {"intensity": -1}, {"period": 0}, {"auto_shutdown": "some"}],
 )
 def test_options_that_make_no_sense_fail_the_start(world, options):
-    with pytest.raises(ValueError, match=r"all|intensity|period"):
+    with pytest.raises(ValueError, match=r"all|intensity|period|some"):
         world.spawn(Supervisor, **options)
 
 
@@ -582,6 +583,98 @@ def test_simple_children_are_neither_deleted_nor_restarted(world, what):
 def test_a_simple_supervisor_has_exactly_one_spec(world):
     with pytest.raises(ValueError, match="exactly 1 spec"):
         supervisor(world, "a", "b", strategy="simple_one_for_one")
+
+
+# ---- significant children
+
+
+def helpers(world: World, auto_shutdown: Any, *kinds: Any, **options: Any) -> Any:
+    """A supervisor of a bystander and of significant children of those kinds."""
+    specs = [child(Clerk, "bystander", id="bystander")]
+    specs += [
+        child(Clerk, str(n), id=n, restart=kind, significant=True)
+        for n, kind in enumerate(kinds)
+    ]
+    options.setdefault("children", specs)
+    return world.spawn(Supervisor, auto_shutdown=auto_shutdown, **options)
+
+
+@pytest.mark.parametrize("kind", ["transient", "temporary"])
+@pytest.mark.parametrize("mode", ["any_significant", "all_significant"])
+def test_a_significant_child_that_ends_for_good_ends_its_supervisor(
+    world, log, mode, kind
+):
+    sup = helpers(world, mode, kind)
+    log.clear()
+    quietly(proxy(world, sup, 0).leave("normal"))
+    assert has_ended(world, sup)
+    assert world.cell(sup).runner.reason == "shutdown"
+    assert log == ["-0", "-bystander"]
+
+
+def test_one_of_many_significant_children_is_enough_or_not(world):
+    for mode, is_enough in (("any_significant", True), ("all_significant", False)):
+        sup = helpers(world, mode, "transient", "transient")
+        second = proxy(world, sup, 1)
+        quietly(proxy(world, sup, 0).leave("normal"))
+        assert has_ended(world, sup) == is_enough
+        quietly(second.leave("shutdown"))
+        assert has_ended(world, sup)
+
+
+def test_a_significant_child_that_is_restarted_ends_nothing(world):
+    sup = helpers(world, "any_significant", "transient")
+    quietly(proxy(world, sup, 0).fail())
+    assert states(world, sup) == [("bystander", "running"), (0, "running")]
+
+
+@pytest.mark.parametrize("kind", ["transient", "temporary"])
+def test_a_significant_child_that_is_terminated_ends_nothing(world, kind):
+    sup = helpers(world, "any_significant", kind)
+    world.wait(sup.terminate_child(0))
+    assert not has_ended(world, sup)
+
+
+def test_a_significant_sibling_that_a_restart_stops_ends_nothing(world):
+    sup = helpers(world, "any_significant", "temporary", strategy="one_for_all")
+    quietly(proxy(world, sup, "bystander").fail())
+    assert states(world, sup) == [("bystander", "running")]
+
+
+def test_simple_children_may_be_significant(world):
+    spec = child(Clerk, "s", restart="transient", significant=True)
+    options = {"strategy": "simple_one_for_one", "children": [spec]}
+    sup = helpers(world, "all_significant", **options)
+    both = [world.wait(sup.start_child()) for _ in range(2)]
+    quietly(both[0].leave("normal"))
+    assert not has_ended(world, sup)
+    quietly(both[1].leave("normal"))
+    assert has_ended(world, sup)
+
+
+def test_a_supervisor_below_may_be_significant(world):
+    done = child(Clerk, "x", id="x", restart="temporary", significant=True)
+    low = child(
+        Supervisor,
+        id="low",
+        restart="transient",
+        significant=True,
+        auto_shutdown="any_significant",
+        children=[done],
+    )
+    top = helpers(world, "any_significant", children=[low])
+    quietly(proxy(world, proxy(world, top, "low"), "x").leave("normal"))
+    assert has_ended(world, top)
+
+
+def test_a_significant_child_wants_a_supervisor_that_heeds_it(world):
+    with pytest.raises(ValueError, match="auto_shutdown of its supervisor is 'never'"):
+        helpers(world, "never", "transient")
+
+
+def test_a_permanent_child_cannot_be_significant():
+    with pytest.raises(ValueError, match="never ends for good"):
+        child(Clerk, significant=True)
 
 
 # ---- trees

@@ -32,6 +32,7 @@ class ChildSpec:
     shutdown: Shutdown = SHUTDOWN_SECONDS
     type: Literal["worker", "supervisor"] = "worker"
     name: str | None = None
+    significant: bool = False
 
 
 def child(
@@ -41,6 +42,7 @@ def child(
     restart: Kind = "permanent",
     shutdown: Shutdown | Literal["default"] = "default",
     type: Literal["worker", "supervisor"] | None = None,  # noqa: A002 - OTP's word
+    significant: bool = False,
     sp_id: str | None = None,
     **kwargs: Any,
 ) -> ChildSpec:
@@ -55,11 +57,14 @@ def child(
         shutdown: seconds to end before it is killed, ``"kill"``, or None to wait for ever;
             5 unless given, and for a supervisor None.
         type: ``"worker"`` or ``"supervisor"``; by its class when None.
+        significant: its end for good may be that of the supervisor, as that one's
+            `auto_shutdown` says; not for a permanent child, which never ends for good.
         sp_id: the name of the process.
 
     Raises:
         TypeError: `cls` is no process class.
-        ValueError: `restart` or `shutdown` is not one of those.
+        ValueError: `restart` or `shutdown` is not one of those, or a permanent child is to be
+            significant.
     """
     if not (inspect.isclass(cls) and issubclass(cls, Process)):
         raise TypeError(f"child wants a process class, not {cls!r}")
@@ -74,6 +79,10 @@ def child(
         )
     if isinstance(shutdown, (int, float)) and not shutdown >= 0:
         raise ValueError(f"shutdown is a number of seconds, not {shutdown!r}")
+    if significant and restart == "permanent":
+        raise ValueError(
+            f"a permanent {cls.__name__} never ends for good, so it cannot be significant"
+        )
     return ChildSpec(
         cls,
         args,
@@ -83,6 +92,7 @@ def child(
         shutdown=shutdown,
         type=type or ("supervisor" if is_supervisor else "worker"),
         name=sp_id,
+        significant=significant,
     )
 
 

@@ -5,7 +5,8 @@
     a child has ended ─► decide ─► Keep      its entry stays, nothing runs
                               ├──► Forget    its entry goes
                               ├──► Restart   stop those, then start these, in order
-                              └──► GiveUp    too many restarts: the supervisor ends
+                              ├──► GiveUp    too many restarts: the supervisor ends
+                              └──► WindUp    a significant child is done: so is the supervisor
 
 Intensity is counted in restarts within a period, as in OTP: one more than ``intensity`` within
 ``period`` seconds, and the supervisor gives up.
@@ -23,8 +24,13 @@ Strategy = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for
 Kind = Literal["permanent", "transient", "temporary"]
 """When a child is restarted: always, unless it ended in order, never."""
 
+AutoShutdown = Literal["never", "any_significant", "all_significant"]
+"""When a supervisor is done: never by itself, when one of its significant children has ended
+for good, when the last of them has."""
+
 STRATEGIES: Final = ("one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one")
 KINDS: Final = ("permanent", "transient", "temporary")
+AUTO_SHUTDOWNS: Final = ("never", "any_significant", "all_significant")
 
 IN_ORDER: Final = frozenset({"normal", "shutdown"})
 """Reasons of an end that is no failure."""
@@ -32,10 +38,17 @@ IN_ORDER: Final = frozenset({"normal", "shutdown"})
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A child as the decisions see it."""
+    """A child as the decisions see it.
+
+    Attributes:
+        is_significant: its end for good may be that of the supervisor.
+        is_active: it runs, or will again.
+    """
 
     key: Hashable
     kind: Kind
+    is_significant: bool = False
+    is_active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,12 @@ class GiveUp:
     """End the supervisor: its children cannot be kept running."""
 
 
-Action = Keep | Forget | Restart | GiveUp
+@dataclass(frozen=True, slots=True)
+class WindUp:
+    """End the supervisor: what it was for is done."""
+
+
+Action = Keep | Forget | Restart | GiveUp | WindUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +102,14 @@ class Policy:
     strategy: Strategy = "one_for_one"
     intensity: int = 1
     period: float = 5.0
+    auto_shutdown: AutoShutdown = "never"
 
     def __post_init__(self) -> None:
+        if self.auto_shutdown not in AUTO_SHUTDOWNS:
+            raise ValueError(
+                f"no auto_shutdown {self.auto_shutdown!r}; there are "
+                f"{', '.join(AUTO_SHUTDOWNS)}"
+            )
         if self.strategy not in STRATEGIES:
             raise ValueError(
                 f"no strategy {self.strategy!r}; there are {', '.join(STRATEGIES)}"
@@ -121,11 +145,19 @@ class Policy:
             restarts: the times of earlier restarts.
             now: the time.
         """
-        kind = next(member.kind for member in members if member.key == ended)
-        if not comes_back(kind, reason):
-            is_kept = kind != "temporary" and not self.is_simple
-            return Keep() if is_kept else Forget()
-        return self.again(members, ended, restarts, now)
+        member = next(m for m in members if m.key == ended)
+        if comes_back(member.kind, reason):
+            return self.again(members, ended, restarts, now)
+        if member.is_significant and self._is_done(members, ended):
+            return WindUp()
+        is_kept = member.kind != "temporary" and not self.is_simple
+        return Keep() if is_kept else Forget()
+
+    def _is_done(self, members: Sequence[Member], ended: Hashable) -> bool:
+        if self.auto_shutdown != "all_significant":
+            return self.auto_shutdown == "any_significant"
+        others = (m for m in members if m.key != ended)
+        return not any(m.is_significant and m.is_active for m in others)
 
     def again(
         self,

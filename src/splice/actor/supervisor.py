@@ -28,6 +28,7 @@ from splice.actor.process import Process
 from splice.actor.promise import Promise, Tell
 from splice.actor.proxy import Proxy
 from splice.actor.restart import (
+    AutoShutdown,
     Forget,
     GiveUp,
     Keep,
@@ -35,6 +36,7 @@ from splice.actor.restart import (
     Policy,
     Restart,
     Strategy,
+    WindUp,
     comes_back,
 )
 from splice.actor.spawning import CONSTRUCT, depart, spawn
@@ -121,6 +123,9 @@ class Supervisor(Process):
             its children, the last one first, and ends with the reason ``"shutdown"``.
         period: seconds.
         children: made by `child`, started in that order.
+        auto_shutdown: ``"never"``, or end with the reason ``"shutdown"`` when a significant child
+            has ended for good: ``"any_significant"`` with the first, ``"all_significant"`` with
+            the last of them.
 
     Each may stand as an attribute of a subclass instead.
     """
@@ -131,6 +136,7 @@ class Supervisor(Process):
     intensity: ClassVar[int] = 1
     period: ClassVar[float] = 5.0
     children: ClassVar[Sequence[ChildSpec]] = ()
+    auto_shutdown: ClassVar[AutoShutdown] = "never"
 
     def __init__(
         self,
@@ -138,11 +144,13 @@ class Supervisor(Process):
         intensity: int | None = None,
         period: float | None = None,
         children: Sequence[ChildSpec] | None = None,
+        auto_shutdown: AutoShutdown | None = None,
     ) -> None:
         self._policy = Policy(
             self.strategy if strategy is None else strategy,
             self.intensity if intensity is None else intensity,
             self.period if period is None else period,
+            self.auto_shutdown if auto_shutdown is None else auto_shutdown,
         )
         specs = list(self.children if children is None else children)
         self._family: dict[Any, _Child] = {}
@@ -259,6 +267,10 @@ class Supervisor(Process):
             key = f"{spec.cls.__name__}-{next(self._numbers)}"
         if key in self._family:
             raise ChildExists(f"there is a child {key!r} already; restart or delete it")
+        if spec.significant and self._policy.auto_shutdown == "never":
+            raise ValueError(
+                f"child {key!r} is significant, but auto_shutdown of its supervisor is 'never'"
+            )
         made = _Child(self._sp_cell, key, spec)
         message = spawn(
             self._sp_cell.scheduler, spec.cls, spec.args, spec.kwargs, spec.name
@@ -353,8 +365,8 @@ class Supervisor(Process):
                 self._policy.again(self._members(), found.key, self._restarts, now)
             )
 
-    def _carry_out(self, action: Restart | GiveUp) -> None:
-        if isinstance(action, GiveUp):
+    def _carry_out(self, action: Restart | GiveUp | WindUp) -> None:
+        if not isinstance(action, Restart):
             raise Exit("shutdown")
         self._restarts = action.restarts
         for key in action.stop:
@@ -376,7 +388,10 @@ class Supervisor(Process):
     # ---- looking
 
     def _members(self) -> list[Member]:
-        return [Member(c.key, c.spec.restart) for c in self._family.values()]
+        return [
+            Member(c.key, c.spec.restart, c.spec.significant, c.state != "stopped")
+            for c in self._family.values()
+        ]
 
     def _find(self, key: Any) -> _Child:
         if self._policy.is_simple:

@@ -98,7 +98,7 @@ def spawn_under(
 
     options = {
         option: kwargs.pop(f"sp_{option}")
-        for option in ("restart", "shutdown")
+        for option in ("restart", "shutdown", "significant")
         if f"sp_{option}" in kwargs
     }
     cls, args, kwargs = as_class(what, args, kwargs)

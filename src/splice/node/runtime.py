@@ -230,8 +230,8 @@ class Runtime(Timing, Insight, Fates):
             sp_id: its name, unique on its node.
             sp_dest: address of the node (or a proxy of a process there); here when None.
             sp_link: link it to the process that spawns it.
-            sp_super: its supervisor, which makes it on its own node; ``sp_restart`` and
-                ``sp_shutdown`` are then as in `splice.child`.
+            sp_super: its supervisor, which makes it on its own node; ``sp_restart``,
+                ``sp_shutdown`` and ``sp_significant`` are then as in `splice.child`.
 
         Returns:
             Its proxy, when the constructor has run.
