@@ -19,7 +19,8 @@ from splice.net.actions import (
 from splice.net.channel import RETRY_SECONDS, Channel
 from splice.net.frames import Header, Kind, decode_batch, decode_header
 from splice.net.inbound import ACK_FRAMES
-from splice.net.outbound import ENTRY_BYTES, FIRST_CREDIT, Outgoing
+from splice.net.outbound import ENTRY_BYTES, Outgoing
+from splice.net.window import FIRST_CREDIT, Window
 
 CONFIG = Config(frame_messages=3, frame_bytes=100)
 MEBIBYTE = 1024 * 1024
@@ -34,8 +35,10 @@ def message(
 
 
 def channel(me: int = 1, peer: int | None = 2, **options: Any) -> Channel:
-    options = {"window": 4 * MEBIBYTE, **options}
-    return Channel(me, options.pop("config", CONFIG), peer=peer, **options)
+    window = Window(options.pop("window", 4 * MEBIBYTE), shares=1, least=0)
+    return Channel(
+        me, options.pop("config", CONFIG), peer=peer, window=window, **options
+    )
 
 
 def connected(me: int = 1, peer: int = 2, **options: Any) -> Channel:
@@ -344,7 +347,7 @@ def test_a_receiver_grants_what_was_given_back_and_a_window_more() -> None:
     one, other = connected(1, 2), connected(2, 1, window=FIRST_CREDIT)
     put(one, message(1, FIRST_CREDIT), message(2))
     carry(one.flush(0.0), other)
-    assert other.give_back(1)
+    other.inbound.credit.give_back(1, FIRST_CREDIT)
     assert numbers(carry(other.flush(0.0), one)) == [[2]]
 
 
@@ -366,14 +369,15 @@ def test_requests_of_an_earlier_epoch_give_back_no_credit_of_this_one() -> None:
     it = connected(2, 1, window=100)
     mail = Header(Kind.MAIL, 1, 1, 2, 1, 0, 0, cost=100, requests=1)
     it.on_frame(7, mail, [b""], 0.0)
+    before = it.inbound.credit
     it.lose(DEAD)
     it.attach(8, 2, 0, 0.0)
     mail = Header(Kind.MAIL, 2, 1, 2, 1, 0, 0, cost=100, requests=1)
     it.on_frame(8, mail, [b""], 0.0)
-    it.give_back(1)
-    assert it.inbound.granted == 100
-    it.give_back(1)
-    assert it.inbound.granted == 200
+    assert it.inbound.credit.granted == 0
+    before.give_back(1, 100)
+    it.inbound.credit.give_back(1, 100)
+    assert it.inbound.credit.granted == 200
 
 
 # ---- connections

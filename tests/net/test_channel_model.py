@@ -34,13 +34,13 @@ from splice.net.actions import (
     Delivered,
     Failed,
     HangUp,
-    Lost,
     Transmit,
 )
 from splice.net.channel import Channel
 from splice.net.frames import Header, Kind, decode_batch, decode_header
 from splice.net.inbound import Standing
 from splice.net.outbound import Outbound, Outgoing
+from splice.net.window import Credit, Window
 from splice.net.wire import Buffer
 
 SIZE = 10
@@ -85,8 +85,7 @@ class Side:
         self.incarnation = incarnation
         self.is_alive = True
         self.is_full = False
-        self.out = 0
-        self.stale = 0
+        self.held: list[Credit] = []
         self.last = {True: 0, False: 0}
         self.channel: Channel
 
@@ -113,9 +112,12 @@ class World(RuleBasedStateMachine):
         for place in (A, B):
             side, other = self.sides[place], self.sides[1 - place]
             side.channel = self.channel_class(
-                side.incarnation, CONFIG, peer=other.incarnation, window=WINDOW
+                side.incarnation,
+                CONFIG,
+                peer=other.incarnation,
+                window=Window(WINDOW, shares=1, least=0),
             )
-            side.out = side.stale = 0
+            side.held = []
             side.last = {True: 0, False: 0}
 
     def act(
@@ -151,9 +153,6 @@ class World(RuleBasedStateMachine):
             self.settle_records(action.messages, "delivered")
         elif isinstance(action, Failed):
             self.settle_records(action.messages, action.verdict)
-        elif isinstance(action, Lost):
-            side.stale += side.out
-            side.out = 0
 
     def arrive(self, place: int, action: Deliver) -> None:
         side = self.sides[place]
@@ -166,8 +165,10 @@ class World(RuleBasedStateMachine):
             assert record.number > side.last[record.prompt], "the order was broken"
             side.last[record.prompt] = record.number
             record.arrivals = 1
-            side.out += not record.prompt
-        assert side.out * SIZE <= WINDOW + SIZE, "more came than credit was given for"
+            if not record.prompt:
+                side.held.append(side.channel.inbound.credit)
+        out = side.held.count(side.channel.inbound.credit)
+        assert out * SIZE <= WINDOW + SIZE, "more came than credit was given for"
 
     def settle_records(self, messages: list[Outgoing], verdict: str) -> None:
         for message in messages:
@@ -347,11 +348,9 @@ class World(RuleBasedStateMachine):
     @rule(place=st.sampled_from([A, B]), requests=st.integers(1, 9))
     def give_back(self, place: int, requests: int) -> None:
         side = self.sides[place]
-        requests = min(requests, side.out + side.stale)
-        stale = min(side.stale, requests)
-        side.stale -= stale
-        side.out -= requests - stale
-        side.channel.give_back(requests)
+        for credit in side.held[:requests]:
+            credit.give_back(1, SIZE)
+        del side.held[:requests]
         self.act(place, side.channel.flush(self.now))
 
     @rule(seconds=st.sampled_from([0.01, 0.05, 1.0, 3.0, 6.0, 40.0]))

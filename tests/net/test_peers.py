@@ -20,9 +20,10 @@ from splice.errors import (
 from splice.message import RESPONSE, TELL, Entry
 from splice.net import handshake
 from splice.net.actions import Cause
-from splice.net.outbound import FIRST_CREDIT, Outgoing
+from splice.net.outbound import Outgoing, size_of
 from splice.net.peer import Peer
 from splice.net.peers import Peers
+from splice.net.window import FIRST_CREDIT
 from splice.net.wire import Buffer, Down
 from splice.testing.clock import VirtualLoop
 from splice.testing.wire import MemoryNetwork
@@ -77,7 +78,8 @@ class Node:
             if kind == TELL and self.echoes:
                 peer.send(Outgoing((RESPONSE, -value), (), -value, True))
         if not self.keeps_credit:
-            self.peers.consumed(peer, [kind for kind, _ in entries].count(TELL))
+            tells = [size_of(entry) for entry in entries if entry[0] == TELL]
+            self.peers.consumed(peer, peer.credit, len(tells), sum(tells))
 
     def on_delivered(self, peer: Peer, messages: list[Outgoing]) -> None:
         self.delivered += [message.delivery for message in messages]
@@ -700,7 +702,7 @@ def test_a_flood_waits_for_credit_and_answers_do_not(world: World) -> None:
     while len(b.got) < 51:
         before = len(b.got)
         (back,) = b.peers._by_incarnation.values()
-        b.peers.consumed(back, before - 1)
+        b.peers.consumed(back, back.credit, 1, FIRST_CREDIT // 10)
         b.peers.flush()
         world.advance(1)
         assert len(b.got) > before

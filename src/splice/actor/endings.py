@@ -218,7 +218,12 @@ def report(message: Promise, error: Exception) -> None:
     if message.state == PENDING:
         message.reject(error)
     elif type(message) is Tell:
-        _log.error("%s failed, and nobody asked", message.describe(), exc_info=error)
+        report_unasked(message, error)
+
+
+def report_unasked(message: Promise, error: BaseException) -> None:
+    """Log the failure of a message that nobody waits for."""
+    _log.error("%s failed, and nobody asked", message.describe(), exc_info=error)
 
 
 def _reject_at_hand(message: Promise, reason: Any) -> None:

@@ -27,15 +27,9 @@ from splice.actor.context import (
 )
 from splice.actor.process import Process
 from splice.actor.rings import check_ring
-from splice.actor.waiters import (
-    ERROR as ERROR,
-)
-from splice.actor.waiters import (
-    PENDING as PENDING,
-)
-from splice.actor.waiters import (
-    VALUE as VALUE,
-)
+from splice.actor.waiters import ERROR as ERROR
+from splice.actor.waiters import PENDING as PENDING
+from splice.actor.waiters import VALUE as VALUE
 from splice.actor.waiters import (
     Callback,
     Follow,
@@ -279,6 +273,8 @@ class Promise:
         else:
             self.value = []  # its own process owes it no more, and nobody else can be named
         other.add_waiter_threadsafe(Follow(self))
+        if (told := getattr(self.waiter, "handed_on", None)) is not None:
+            told(self)
 
     def describe(self) -> str:
         """Say which call this is the answer of, for messages to people."""

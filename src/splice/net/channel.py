@@ -45,6 +45,7 @@ from splice.net.frames import Header, Kind
 from splice.net.inbound import Inbound, Standing
 from splice.net.outbound import Flight, Outbound
 from splice.net.outbound import Outgoing as Outgoing
+from splice.net.window import Window
 from splice.net.wire import Buffer
 
 RETRY_SECONDS: Final = 0.02
@@ -58,14 +59,14 @@ class Channel:
         me: incarnation of this node.
         config: limits and times.
         peer: incarnation of the other node, None until it is known.
-        window: bytes of mail that this node takes from it before they are given back.
+        window: how much mail this node takes in, from it and all others.
     """
 
     outbound_class = Outbound
     inbound_class = Inbound
 
     def __init__(
-        self, me: int, config: Config, *, peer: int | None = None, window: int
+        self, me: int, config: Config, *, peer: int | None = None, window: Window
     ) -> None:
         self.me = me
         self.peer = peer
@@ -73,6 +74,7 @@ class Channel:
         self.is_fresh = True
         self.connections: list[int] = []
         self.outbound = self.outbound_class(config)
+        self._window = window
         self.inbound = self.inbound_class(window)
         self.frames_dropped = 0
         self._config = config
@@ -106,7 +108,9 @@ class Channel:
             if not self.is_fresh:
                 actions += self._end(Cause(NodeLost, "has given this node up"))
             self.epoch = epoch
-        self.is_fresh = False
+        if self.is_fresh:
+            self.is_fresh = False
+            self.inbound.credit.begin()
         self.connections.append(connection)
         self.outbound.rewind(received)
         self._retry_at = None
@@ -149,7 +153,7 @@ class Channel:
         actions: list[Action] = []
         if self._retry_at is None:
             self._transmit(now, actions)
-            if self.inbound.is_worth_telling:
+            if self.inbound.credit.is_worth_telling:
                 actions.append(self._control(Kind.ACK, now))
         return actions
 
@@ -160,11 +164,6 @@ class Channel:
         else:
             self.inbound.remind(now)
         self._retry_at = now + RETRY_SECONDS
-
-    def give_back(self, requests: int) -> bool:
-        """Give credit back for requests that were handled; True: `flush` would tell it."""
-        self.inbound.give_back(requests)
-        return self.inbound.is_worth_telling
 
     def bye(self, now: float) -> list[Action]:
         """Say that this node ends."""
@@ -315,7 +314,7 @@ class Channel:
             self.peer,
             sequence,
             ack,
-            self.inbound.granted,
+            self.inbound.credit.granted,
             flight.cost if flight else 0,
             flight.requests if flight else 0,
             len(flight.buffers) if flight else 0,
@@ -364,7 +363,7 @@ class Channel:
         if not self.is_fresh:
             self.epoch += 1
             self.is_fresh = True
-            stale = self.inbound.requests_out
-            self.inbound = self.inbound_class(self.inbound.window, stale)
+            self.inbound.credit.end()
+            self.inbound = self.inbound_class(self._window)
             actions.append(Lost(cause))
         return actions

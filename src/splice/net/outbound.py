@@ -21,12 +21,8 @@ from typing import Any, Final
 from splice.config import Config
 from splice.message import REQUEST, TELL, Entry
 from splice.net.frames import encode_batch
+from splice.net.window import FIRST_CREDIT
 from splice.net.wire import Buffer
-
-FIRST_CREDIT: Final = 1024 * 1024
-"""Bytes of mail that may be sent before the receiver has said how many it takes: a few full
-frames, so that a flood starts at once, and little beside the window of a node."""
-
 
 ENTRY_BYTES: Final = 64
 """What an entry takes besides its contents; so a flood of empty messages has a limit too."""

@@ -12,6 +12,7 @@ from splice.net.handshake import Identity
 from splice.net.machine import is_only_local
 from splice.net.outbound import Outgoing
 from splice.net.timers import Sleeper
+from splice.net.window import Credit
 
 
 class Peer(Sleeper):
@@ -111,6 +112,11 @@ class Peer(Sleeper):
     def backlog_bytes(self) -> int:
         """Bytes that were not sent to it or that it has not acknowledged."""
         return self._line.outbound.backlog_bytes
+
+    @property
+    def credit(self) -> Credit:
+        """What the mail that comes from it now is counted by; see `Peers.consumed`."""
+        return self._line.channel.inbound.credit
 
     def send(self, message: Outgoing) -> None:
         """Send a message at the next `Peers.flush`, or when the node can be reached."""

@@ -22,12 +22,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from splice.config import Config
 from splice.errors import DeliveryError, InternalError, NodeLost
 from splice.log import logger
-from splice.message import Entry
 from splice.net.actions import (
     Action,
     Cause,
@@ -49,47 +48,17 @@ from splice.net.frames import (
 )
 from splice.net.handshake import Identity
 from splice.net.machine import this_machine
-from splice.net.outbound import Outgoing
 from splice.net.peer import Peer as Peer
+from splice.net.receiver import Receiver
 from splice.net.timers import Timers
+from splice.net.window import Credit, Window
 from splice.net.wire import Buffer, Down, Wire
 
-SHARES: Final = 4
-"""Nodes among which the window is divided at least: it must not be one node's alone."""
+ENDED_KEPT: Final = 10_000
+"""Ended incarnations whose end is remembered, about 2 MB: mail to one that is forgotten fails
+too, after a dial."""
 
 _log = logger("net")
-
-
-class Receiver(Protocol):
-    """What Peers tells; implemented by the node.
-
-    None of these may call `Peers.pump`; sending is welcome.
-    """
-
-    def on_batch(self, peer: Peer, entries: list[Entry], buffers: list[Buffer]) -> None:
-        """Put messages into their mailboxes; they count as delivered when it returns.
-
-        Each request and tell is given back by `Peers.consumed` when it was handled.
-        """
-        ...
-
-    def on_delivered(self, peer: Peer, messages: list[Outgoing]) -> None:
-        """These have arrived: those sent with a `delivery`, and no others."""
-        ...
-
-    def on_failed(
-        self, peer: Peer, messages: list[Outgoing], error: DeliveryError
-    ) -> None:
-        """These have not arrived, or nobody knows: see ``error.verdict``."""
-        ...
-
-    def on_lost(self, peer: Peer, error: DeliveryError) -> None:
-        """Nothing that was asked of that node before will be answered."""
-        ...
-
-    def on_merged(self, peer: Peer, into: Peer) -> None:
-        """`peer` is another handle of `into` from now on."""
-        ...
 
 
 class Peers:
@@ -130,6 +99,8 @@ class Peers:
         self._wire: Wire
         self._by_address: dict[str, Peer] = {}
         self._by_incarnation: dict[int, Peer] = {}
+        self._ended: dict[int, Cause] = {}
+        self._window = Window(config.window_bytes)
         self._connections: Connections
         self._dirty: list[Peer] = []
         self._acting = 0
@@ -172,7 +143,9 @@ class Peers:
         peer = self._by_incarnation.get(incarnation)
         if peer is None:
             peer = self._make_peer(address, incarnation)
-            self._bind(peer, incarnation)
+            peer.ended = self._ended.get(incarnation)
+            if peer.ended is None:
+                self._by_incarnation[incarnation] = peer
         elif not peer.is_connected and not peer.may_be_dialled(self._machine):
             peer.address = address  # what we knew leads nowhere
         return peer
@@ -201,12 +174,24 @@ class Peers:
             self._lose(peer, Cause(NodeLost, why, is_final=True), self._loop.time())
             self.flush()
 
-    def consumed(self, peer: Peer, requests: int = 1) -> None:
-        """Give back the credit of requests and tells of `peer` that were handled."""
+    def consumed(self, peer: Peer, credit: Credit, requests: int, size: int) -> bool:
+        """Give credit back for requests and tells of `peer` that were handled.
+
+        Args:
+            credit: what `Peer.credit` was when they came.
+            size: their bytes.
+
+        Returns:
+            Whether the other node should hear of it: flush.
+        """
+        credit.give_back(requests, size)
+        if not credit.is_worth_telling:
+            return False
         line = peer._line
-        if line.channel.give_back(requests) and not line.is_dirty:
+        if not line.is_dirty:
             line.is_dirty = True
             self._dirty.append(line)
+        return True
 
     @property
     def is_idle(self) -> bool:
@@ -286,7 +271,7 @@ class Peers:
         if known is None:
             known = peer or self._make_peer(identity.addresses[0])
             known.channel.peer = identity.incarnation
-            self._bind(known, identity.incarnation)
+            self._by_incarnation[identity.incarnation] = known
         known.identity = identity
         known.ended = None
         if peer is not None and peer is not known:
@@ -407,8 +392,11 @@ class Peers:
 
     def _forget(self, peer: Peer, cause: Cause) -> None:
         """Let a lost node's address mean whoever answers there next."""
-        if cause.is_final:
-            peer.ended = cause
+        if cause.is_final and peer.incarnation is not None:
+            peer.ended = self._ended[peer.incarnation] = cause
+            self._by_incarnation.pop(peer.incarnation, None)
+            if len(self._ended) > ENDED_KEPT:
+                del self._ended[next(iter(self._ended))]
         if peer.incarnation is not None and (
             self._by_address.get(peer.address) is peer
         ):
@@ -423,17 +411,10 @@ class Peers:
     # ---- making peers
 
     def _make_peer(self, address: str, incarnation: int | None = None) -> Peer:
-        window = self._config.window_bytes // SHARES
         channel = Channel(
-            self.incarnation, self._config, peer=incarnation, window=window
+            self.incarnation, self._config, peer=incarnation, window=self._window
         )
         return Peer(address, channel, mark=self._dirty.append, wake=self._on_wake)
-
-    def _bind(self, peer: Peer, incarnation: int) -> None:
-        self._by_incarnation[incarnation] = peer
-        share = self._config.window_bytes // max(SHARES, len(self._by_incarnation))
-        for each in self._by_incarnation.values():
-            each.channel.inbound.window = share
 
     def known(self) -> list[Peer]:
         """Return all nodes that it talks with.  Thread-safe."""

@@ -31,6 +31,7 @@ from splice.message import (
     Entry,
 )
 from splice.net.codec import (
+    buffer_count,
     decode,
     decode_arguments,
     decode_error,
@@ -41,13 +42,23 @@ from splice.net.outbound import Outgoing
 from splice.node.current import decoding
 from splice.node.prober import PROBES, Prober
 from splice.node.remote import Dialogue, Remote, not_there
-from splice.node.replies import Reply, Verdict, again, is_reply, size_with, skip
+from splice.node.replies import (
+    Receipt,
+    Reply,
+    Verdict,
+    again,
+    is_reply,
+    size_of_request,
+    size_with,
+    skip,
+)
 from splice.node.signals import Signals
 from splice.uri import Resource
 
 if TYPE_CHECKING:
     from splice.actor.coroutine import Drawn
     from splice.net.peers import Peer
+    from splice.net.window import Credit
     from splice.node.node import Node
 
 NAME_PATIENCE: Final = 2.0
@@ -84,6 +95,7 @@ class Exchange:
         self.prober = Prober(node, self)
         self._unsent = 0
         self.signals = Signals(node)
+        self._last_receipt: Receipt | None = None
         self._early: dict[str, list[Callable[[], None]]] = {}
 
     # ---- sending
@@ -113,7 +125,7 @@ class Exchange:
         message.next = ident  # it stands in no mailbox here
         args, kwargs = packed
         name = message.handler.name  # type: ignore[union-attr]
-        size = size_with(args, buffers) + len(name)
+        size = size_of_request(args, kwargs, name, buffers)
         if type(message) is Tell:
             entry = (TELL, ident, target.url.resource, name, args, kwargs)
             dialogue.peer.send(Outgoing(entry, tuple(buffers), message, False, size))
@@ -190,13 +202,11 @@ class Exchange:
     def on_batch(self, peer: Peer, entries: list[Entry], buffers: list[Any]) -> None:
         """Put requests into mailboxes and settle promises; called before it is acknowledged."""
         supply = iter(buffers)
-        requests = 0
         token = decoding.set(self._node)
         try:
             for entry in entries:
                 kind = entry[0]
                 if kind in _REQUESTS:
-                    requests += 1
                     self._take_request(peer, entry, supply)
                 elif kind == RESPONSE:
                     self._take_response(peer, entry, supply)
@@ -212,27 +222,44 @@ class Exchange:
                     _log.warning("message of unknown kind %r from %s", kind, peer)
         finally:
             decoding.reset(token)
-            if requests:
-                self._node.open().consumed(peer, requests)
 
     def _take_request(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
         kind, ident, resource, name, args, kwargs = entry
+        taken = [next(supply) for _ in range(buffer_count(args))]
+        size = size_of_request(args, kwargs, name, taken)
+        receipt = self._receipt_for(peer, size)
         if type(args) is not tuple:
             try:
-                args, kwargs = decode_arguments(args, kwargs, supply)
+                args, kwargs = decode_arguments(args, kwargs, taken)
             except SpliceError as error:
                 self._refuse(peer, entry, error)
+                receipt.give_back()
                 return
-        message = (Tell if kind == TELL else Promise)(None, None, args, kwargs or None)
+        message = Promise(None, None, args, kwargs or None)
         if kind == REQUEST:
             owing = self.owing.get(peer)
             if owing is None:
                 owing = self.owing[peer] = {}
             owing[ident] = message
-            message.waiter = Reply(self, peer, ident, owing)
+            message.waiter = Reply(receipt, ident, owing)
             if not self.prober.is_awake:
                 self.prober.wake()
+        else:
+            message.waiter = receipt
         self._deliver(peer, message, resource, name, entry)
+
+    def _receipt_for(self, peer: Peer, size: int) -> Receipt:
+        """Return the waiter of a tell: the last one again, nearly always."""
+        credit, last = peer.credit, self._last_receipt
+        if last is None or last.credit is not credit or last.size != size:
+            last = self._last_receipt = Receipt(self, peer, credit, size)
+        return last
+
+    def handled(self, peer: Peer, credit: Credit, size: int) -> None:
+        """Give back the credit of a message that was handled, or never will be."""
+        peers = self._node.peers
+        if peers is not None and peers.consumed(peer, credit, 1, size):
+            self._scheduler.schedule()  # its turn ends with a flush
 
     def _deliver(
         self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
@@ -245,8 +272,6 @@ class Exchange:
         handler = None if owner is None else handlers_of(type(owner)).get(name)
         message.target = cell
         message.handler = handler or NamedHandler(name)
-        if type(message) is Tell:
-            message.state = VALUE
         cell.put(message)
 
     def _keep_or_refuse(
@@ -255,6 +280,7 @@ class Exchange:
         again = partial(self._deliver, peer, message, resource, name, entry)
         if not self.keep(resource, again):
             self._refuse(peer, entry, not_there(self._node, resource))
+            message.waiter.give_back()
 
     def keep(self, resource: Resource, again: Callable[[], None]) -> bool:
         """Keep what has come for an unknown name for a while, for it may be made soon.

@@ -1,11 +1,16 @@
-"""Replies: how an exchange answers another node, and how much its messages weigh."""
+"""Replies: what becomes of another node's messages here, and how much they weigh.
+
+A message from afar has its `Reply` or `Receipt` for a waiter: it is told when the message was
+handled, or never will be, and gives its credit back then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from splice.actor.promise import VALUE, Promise
+from splice.actor.endings import report_unasked
+from splice.actor.promise import ERROR, VALUE, Promise
 from splice.errors import DeliveryError
 from splice.net.codec import buffer_count
 from splice.net.outbound import ENTRY_BYTES
@@ -13,28 +18,77 @@ from splice.net.outbound import ENTRY_BYTES
 if TYPE_CHECKING:
     from splice.actor.coroutine import Drawn
     from splice.net.peers import Peer
+    from splice.net.window import Credit
     from splice.node.exchange import Exchange
 
 _SIZED: Final = frozenset({str, bytes})
 
 
-class Reply:
-    """Sends the outcome of a request back to the node that asked."""
+class Receipt:
+    """Gives back the credit of a tell; those of one size and credit share it."""
 
-    __slots__ = ("exchange", "ident", "owing", "peer")
+    __slots__ = ("credit", "exchange", "peer", "size")
 
     def __init__(
-        self, exchange: Exchange, peer: Peer, ident: int, owing: dict[int, Promise]
+        self, exchange: Exchange, peer: Peer, credit: Credit, size: int
     ) -> None:
         self.exchange = exchange
         self.peer = peer
+        self.credit = credit
+        self.size = size
+
+    def settled(self, message: Promise) -> None:
+        """Take note that the message was handled; nobody asked for its outcome."""
+        self.give_back()
+        _log_failure(message)
+
+    def handed_on(self, message: Promise) -> None:
+        """Take note that the handler is done, and its answer a promise."""
+        self.give_back()
+        message.waiter = _Unasked()
+
+    def give_back(self) -> None:
+        """Let the other node send as much again."""
+        self.exchange.handled(self.peer, self.credit, self.size)
+
+
+class _Unasked:
+    """Looks at the outcome of a tell that nobody asked for."""
+
+    __slots__ = ()
+
+    def settled(self, message: Promise) -> None:
+        _log_failure(message)
+
+
+def _log_failure(message: Promise) -> None:
+    if message.state == ERROR:
+        message.look()
+        report_unasked(message, message.value)
+
+
+class Reply(Receipt):
+    """Sends the outcome of a request back to the node that asked."""
+
+    __slots__ = ("ident", "is_given_back", "owing")
+
+    def __init__(self, receipt: Receipt, ident: int, owing: dict[int, Promise]) -> None:
+        super().__init__(receipt.exchange, receipt.peer, receipt.credit, receipt.size)
         self.ident = ident
         self.owing = owing
+        self.is_given_back = False
 
-    def settled(self, promise: Promise) -> None:
+    def settled(self, message: Promise) -> None:
         """Send the answer."""
         self.owing.pop(self.ident, None)
-        self.exchange.send_response(self.peer, self.ident, promise)
+        self.exchange.send_response(self.peer, self.ident, message)
+        if not self.is_given_back:
+            self.give_back()
+
+    def handed_on(self, message: Promise) -> None:
+        """Take note that the handler is done, and its answer a promise."""
+        self.is_given_back = True
+        self.give_back()
 
     def note_drawer(self, coroutine: Drawn) -> None:
         """Take note that the asker draws values out of `coroutine`."""
@@ -67,6 +121,14 @@ class Verdict:
         if came_in_time:
             self.message.look()  # it has failed as was wanted: that is no news
         self.verdict.resolve(came_in_time)
+
+
+def size_of_request(args: Any, kwargs: Any, name: str, buffers: list[Any]) -> int:
+    """Return roughly what a request or tell takes; both nodes count the same."""
+    size = size_with(args, buffers) + len(name)
+    if kwargs:
+        size += size_with(tuple(kwargs.values()), []) - ENTRY_BYTES
+    return size
 
 
 def size_with(payload: Any, buffers: list[Any]) -> int:
