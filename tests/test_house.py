@@ -57,12 +57,12 @@ FORBIDDEN_WORDS = {
     "cloud": "session",
     "cluster head": "master",
     "compensator": "link, monitor",
-    "egg": "bundle",
+    "egg": "unit",
     "exec loop": "scheduler",
     "host": "node (a host name is fine)",
     "host process": "agent",
     "job": "batch, or an item of a map",
-    "package server": "bundle server",
+    "package server": "supplier",
     "pid": "id, or url",
     "task": "batch, process, or an item of a map",
     "tasklet": "process",
@@ -72,6 +72,7 @@ FORBIDDEN_WORDS = {
 """Words of the glossary that splice never uses, and what it says instead."""
 
 ALLOWED_WORDS: dict[str, dict[str, str]] = {
+    "egg": {"shipping/distributions.py": "the suffix of an old kind of metadata"},
     "host": {
         "actor/rings.py": "an attribute of a scope of anyio",
         "config.py": "the host name of an address",

@@ -1,9 +1,9 @@
 """The names of splice's loggers; the library never configures logging.
 
-``splice.actor``, ``splice.net``, ``splice.node``, ``splice.cluster``: debug for a message,
-info for an event of life, warning for what was recovered from, error for what was lost.  There is
-no NullHandler: where a program configures no logging, Python's last resort shows warnings and
-errors on standard error, for nothing that was lost may vanish.
+``splice.actor``, ``splice.net``, ``splice.node``, ``splice.shipping``, ``splice.cluster``: debug
+for a message, info for an event of life, warning for what was recovered from, error for what was
+lost.  There is no NullHandler: where a program configures no logging, Python's last resort shows
+warnings and errors on standard error, for nothing that was lost may vanish.
 """
 
 from __future__ import annotations

@@ -1,0 +1,154 @@
+"""Contents: where the bytes of a unit's files come from, and their digests.
+
+A file on disk, a member of an archive, or what was made here.  Used on threads of the client only,
+never on a node's loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from splice.shipping.manifest import Cut, File, Manifest
+
+
+class Changed(OSError):
+    """A file is not what the manifest says any more."""
+
+
+class Content(Protocol):
+    """The bytes of one file."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on."""
+
+    def describe(self, path: str) -> File:
+        """Return what the manifest says of it when it stands at `path`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """A file of the client.
+
+    Attributes:
+        place: its path.
+        digest: what is known of its content without reading it, or nothing.
+        size: what that says of its size.
+    """
+
+    place: str
+    digest: str = ""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on."""
+        with open(self.place, "rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def describe(self, path: str) -> File:
+        """Return size, digest and mode; the content is read unless its digest is known."""
+        status = os.stat(self.place)
+        digest = self.digest or _digest_of(self.place, status)
+        is_executable = bool(status.st_mode & stat.S_IXUSR)
+        return File(path, status.st_size, digest, is_executable)
+
+
+@dataclass(frozen=True, slots=True)
+class InArchive:
+    """A member of a zip archive."""
+
+    archive: str
+    member: str
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on."""
+        with zipfile.ZipFile(self.archive) as archive:
+            return archive.read(self.member)[offset : offset + size]
+
+    def describe(self, path: str) -> File:
+        """Return size and digest."""
+        with zipfile.ZipFile(self.archive) as archive:
+            return InMemory(archive.read(self.member)).describe(path)
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """Bytes that were made here."""
+
+    data: bytes
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on."""
+        return self.data[offset : offset + size]
+
+    def describe(self, path: str) -> File:
+        """Return size and digest."""
+        return File(path, len(self.data), hashlib.sha256(self.data).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit as the client has it.
+
+    Attributes:
+        manifest: of its files.
+        contents: where their bytes are, in the same order.
+        origin: the folder or archive it comes from, for people.
+        wheel_tags: ``Tag`` lines of its ``WHEEL`` file.
+    """
+
+    manifest: Manifest
+    contents: tuple[Content, ...]
+    origin: str
+    wheel_tags: tuple[str, ...] = ()
+
+    def chunk(self, number: int) -> bytes:
+        """Return one chunk of its stream.
+
+        Raises:
+            Changed: a file has another size than the manifest says.
+        """
+        parts: list[bytes] = []
+        for piece in Cut(self.manifest).pieces(number):
+            data = self.contents[piece.index].read(piece.offset, piece.size)
+            if len(data) != piece.size:
+                path = self.manifest.files[piece.index].path
+                raise Changed(
+                    f"{path} of {self.manifest} was changed while it was sent"
+                )
+            parts.append(data)
+        return b"".join(parts)
+
+
+def make_unit(
+    name: str,
+    version: str,
+    contents: dict[str, Content],
+    origin: str,
+    wheel_tags: Sequence[str] = (),
+) -> Unit:
+    """Make a unit of contents by path."""
+    paths = sorted(contents)
+    files = tuple(contents[path].describe(path) for path in paths)
+    ordered = tuple(contents[path] for path in paths)
+    return Unit(Manifest(name, version, files), ordered, origin, tuple(wheel_tags))
+
+
+_digests: dict[tuple[str, int, int, int], str] = {}
+# Module state: a cache for all sessions of this OS process.  A file that was changed has another
+# key, unless somebody sets its time back.
+
+
+def _digest_of(place: str, status: os.stat_result) -> str:
+    key = place, status.st_mtime_ns, status.st_size, status.st_ino
+    digest = _digests.get(key)
+    if digest is None:
+        with open(place, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        _digests[key] = digest
+    return digest

@@ -1,0 +1,163 @@
+"""Distributions: units of what an installer has put there, from its ``RECORD``.
+
+``RECORD`` names every file with its digest, so nothing is read that was not changed since: bundled
+libraries (``numpy.libs``), data files and metadata included.  Client's side, on any thread.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import email
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from splice.log import logger
+from splice.shipping.contents import Content, InMemory, OnDisk, Unit, make_unit
+from splice.shipping.manifest import is_safe_path
+
+_METADATA: Final = (".dist-info", ".egg-info")
+_NOT_FOR_TREES: Final = frozenset({"RECORD", "direct_url.json"})
+"""Say where a distribution was installed from and with what files: not true of a copied tree."""
+
+_log = logger("shipping")
+
+
+class Distribution:
+    """One ``.dist-info`` folder (or ``.egg-info``) of the client."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        headers = email.message_from_string(self._text("METADATA", "PKG-INFO"))
+        self.name: str = headers.get("Name") or folder.name.split("-", maxsplit=1)[0]
+        self.version: str = headers.get("Version") or ""
+
+    def _text(self, *names: str) -> str:
+        for name in names:
+            place = self.folder / name
+            if place.is_file():
+                return place.read_text(encoding="utf-8", errors="replace")
+        return ""
+
+    def unit(self) -> Unit:
+        """Make the unit of all its files below ``site-packages``."""
+        base = self.folder.parent
+        return make_unit(
+            self.name,
+            self.version,
+            dict(self._contents(base)),
+            str(base),
+            self._wheel_tags(),
+        )
+
+    def _wheel_tags(self) -> list[str]:
+        headers = email.message_from_string(self._text("WHEEL"))
+        return [tag for tag in headers.get_all("Tag", []) if tag.count("-") >= 2]
+
+    def _contents(self, base: Path) -> Iterator[tuple[str, Content]]:
+        record = self.folder / "RECORD"
+        written = record.stat().st_mtime_ns
+        with record.open(encoding="utf-8", newline="") as lines:
+            for path, digest, size in _records(lines):
+                # scripts and manual pages stand elsewhere; bytecode is made where it is used
+                if not is_safe_path(path) or path.endswith(".pyc"):
+                    continue
+                place = base / path
+                try:
+                    status = place.stat()
+                except FileNotFoundError:
+                    _log.debug("%s of %s is not there any more", path, self.name)
+                    continue
+                is_as_installed = (
+                    status.st_mtime_ns <= written and str(status.st_size) == size
+                )
+                yield path, OnDisk(str(place), digest if is_as_installed else "")
+
+    def holds(self, path: str) -> bool:
+        """Tell whether its ``RECORD`` names a file."""
+        text = f"\n{self._text('RECORD')}"
+        return f"\n{path}," in text or f'\n"{path}",' in text
+
+    def is_editable_at(self, place: Path) -> bool:
+        """Tell whether it was installed as editable from a folder above `place`."""
+        try:
+            origin = json.loads(self._text("direct_url.json") or "{}")
+        except ValueError:
+            return False
+        if not origin.get("dir_info", {}).get("editable"):
+            return False
+        folder = Path(unquote(urlsplit(origin.get("url", "")).path))
+        return place.is_relative_to(folder)
+
+    def metadata(self) -> dict[str, Content]:
+        """Return its metadata for a unit that is a tree: version and entry points work there."""
+        found: dict[str, Content] = {
+            f"{self.folder.name}/{place.name}": OnDisk(str(place))
+            for place in self.folder.iterdir()
+            if place.is_file() and place.name not in _NOT_FOR_TREES
+        }
+        # or it looks as if it had been installed by nobody
+        found[f"{self.folder.name}/INSTALLER"] = InMemory(b"splice\n")
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def _records(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield path, digest (in hex, or nothing) and size of each line of a ``RECORD``."""
+    for row in csv.reader(lines):
+        if not row:
+            continue
+        path, digest, size = [*row, "", ""][:3]
+        yield PurePosixPath(path).as_posix(), _hex_digest(digest), size
+
+
+def _hex_digest(text: str) -> str:
+    kind, _, digest = text.partition("=")
+    if kind != "sha256":
+        return ""
+    try:
+        return base64.urlsafe_b64decode(digest + "==").hex()
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def folders_of(paths: Iterable[str]) -> Iterator[Path]:
+    """Yield the metadata folders that stand in the folders of a ``sys.path``."""
+    for path in paths:
+        try:
+            with os.scandir(path or ".") as entries:
+                names = sorted(e.name for e in entries if e.name.endswith(_METADATA))
+        except OSError:
+            continue  # an archive, or not there
+        yield from (Path(path or ".").absolute() / name for name in names)
+
+
+def owner_of(place: Path, paths: Iterable[str]) -> Distribution | None:
+    """Return the distribution whose ``RECORD`` names the file at `place`."""
+    for folder in folders_of(
+        path for path in paths if place.is_relative_to(Path(path).absolute())
+    ):
+        if not (folder / "RECORD").is_file():
+            continue
+        distribution = Distribution(folder)
+        if distribution.holds(place.relative_to(folder.parent).as_posix()):
+            return distribution
+    return None
+
+
+def editable_owner_of(place: Path, paths: Iterable[str]) -> Distribution | None:
+    """Return the editable distribution whose code stands at `place`."""
+    for folder in folders_of(paths):
+        if not (folder / "direct_url.json").is_file():
+            continue
+        distribution = Distribution(folder)
+        if distribution.is_editable_at(place):
+            return distribution
+    return None
