@@ -50,6 +50,36 @@ def test_messages_are_handled_in_the_order_sent(world: World) -> None:
     assert world.cell(clerk).object.seen == list(range(10))
 
 
+def test_mail_that_a_callback_of_the_loop_brings_is_handled_in_it(world: World) -> None:
+    clerk = world.spawn(Clerk)
+    world.settle()
+    world.scheduler.turn_after(lambda: tell(clerk.note, 1))
+    assert world.cell(clerk).object.seen == [1]
+
+
+def test_mail_is_handled_although_what_brought_it_failed(world: World) -> None:
+    clerk = world.spawn(Clerk)
+    world.settle()
+
+    def bring() -> None:
+        tell(clerk.note, 1)
+        raise ValueError("after the first")
+
+    with pytest.raises(ValueError, match="after the first"):
+        world.scheduler.turn_after(bring)
+    assert world.cell(clerk).object.seen == [1]
+
+
+def test_mail_that_is_brought_waits_for_a_turn_that_is_on_its_way(world: World) -> None:
+    clerk = world.spawn(Clerk)
+    world.settle()
+    tell(clerk.note, 1)
+    world.scheduler.turn_after(lambda: tell(clerk.note, 2))
+    assert world.cell(clerk).object.seen == []
+    world.settle()
+    assert world.cell(clerk).object.seen == [1, 2]
+
+
 def test_processes_with_mail_take_turns_in_the_order_they_got_it(world: World) -> None:
     seen: list[Any] = []
     clerks = [world.spawn(Clerk, seen) for _ in range(5)]

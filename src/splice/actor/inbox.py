@@ -17,7 +17,7 @@ from collections.abc import Callable
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from splice.actor.promise import Tell
+from splice.actor.promise import Promise, Tell
 
 if TYPE_CHECKING:
     from splice.actor.scheduler import Scheduler
@@ -93,3 +93,13 @@ class Inbox:
             function(*args)
         else:
             item.target.put(item)
+
+
+def call_into(answer: Promise, function: Callable[..., Any], args: Any) -> None:
+    """Settle `answer` with what ``function(*args)`` returns or raises; for `Scheduler.call`."""
+    try:
+        value = function(*args)
+    except BaseException as error:
+        answer.reject(error)
+    else:
+        answer.resolve(value)

@@ -30,7 +30,7 @@ from splice.actor.cell import Cell
 from splice.actor.context import Worker
 from splice.actor.directory import Directory
 from splice.actor.endings import abandon, failed, finish, kill
-from splice.actor.inbox import Inbox
+from splice.actor.inbox import Inbox, call_into
 from splice.actor.promise import PENDING, TAKEN_OUT, VALUE, Promise
 from splice.actor.rings import check_ring
 from splice.actor.timers import Timers
@@ -141,7 +141,7 @@ class Scheduler:
             BaseException: what `function` raised.
         """
         answer = Promise(self)
-        self.post(_call_into, answer, function, args)
+        self.post(call_into, answer, function, args)
         return answer.get()
 
     # ---- turns
@@ -159,6 +159,20 @@ class Scheduler:
             self.ready.append(worker)
             if not self.scheduled:
                 self.schedule()
+
+    def turn_after(self, bring: Callable[[], None]) -> None:
+        """Call `bring`, which brings mail, and take a turn at once; a callback of the loop.
+
+        A turn that is on its way already comes by itself.
+        """
+        if self.scheduled:
+            bring()
+            return
+        self.scheduled = True  # so that the mail asks for no other turn
+        try:
+            bring()
+        finally:
+            self._turn()
 
     def _turn_now(self) -> None:
         if not self.scheduled:
@@ -431,12 +445,3 @@ class Scheduler:
         for cell in self.directory.cells():
             abandon(cell)
         self.threads.close()
-
-
-def _call_into(answer: Promise, function: Callable[..., Any], args: Any) -> None:
-    try:
-        value = function(*args)
-    except BaseException as error:
-        answer.reject(error)
-    else:
-        answer.resolve(value)

@@ -28,7 +28,7 @@ from splice.config import Config
 from splice.log import logger
 from splice.net import places
 from splice.net.keys import Keys
-from splice.net.sockets import Socket, make_socket
+from splice.net.sockets import Around, Socket, make_socket
 from splice.net.wire import Buffer, Down, Listener
 
 GOODBYE: Final = b""
@@ -65,6 +65,7 @@ class Setting:
     config: Config
     keys: Keys
     listener: Listener
+    around: Around | None
     context: zmq.Context[zmq.Socket[bytes]]
     folder: Path | None
 
@@ -189,7 +190,7 @@ class Dialled:
     def _watch_over(self, dealer: zmq.Socket[bytes], where: str) -> None:
         loop = self._setting.loop
         watch = dealer.get_monitor_socket(_WATCHED)
-        self._dealer = Socket(loop, dealer, self._on_parts)
+        self._dealer = Socket(loop, dealer, self._on_parts, self._setting.around)
         self._watch = Socket(loop, watch, self._on_event)
         dealer.connect(where)
 

@@ -33,7 +33,7 @@ from splice.log import logger
 from splice.net import places
 from splice.net.dialled import GOODBYE, GOODBYE_SECONDS, Dialled, Setting
 from splice.net.keys import Keys
-from splice.net.sockets import Socket, make_socket
+from splice.net.sockets import Around, Socket, make_socket
 from splice.net.wire import Buffer, Down, Listener
 
 REMEMBERED: Final = 1024
@@ -71,6 +71,7 @@ class Endpoint:
         config: where to listen, and the times.
         keys: who is a member.
         listener: is told what happens; never out of a call of this object but `pump`.
+        around: see `splice.net.sockets.Socket`; of those that carry frames.
 
     Raises:
         OSError: it cannot listen at the configured address; the text says why.
@@ -86,11 +87,12 @@ class Endpoint:
         config: Config,
         keys: Keys,
         listener: Listener,
+        around: Around | None = None,
     ) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
         folder = places.ipc_folder(os.environ)
-        self._setting = Setting(loop, config, keys, listener, context, folder)
+        self._setting = Setting(loop, config, keys, listener, around, context, folder)
         self._numbers = itertools.count(1)
         self._dialled: dict[int, Dialled] = {}
         self._callers: dict[int, tuple[_Server, bytes]] = {}
@@ -231,7 +233,8 @@ class Endpoint:
     def _listen(self, router: zmq.Socket[bytes], where: str) -> None:
         server = _Server()
         on_called = partial(self._on_called, server)
-        server.socket = Socket(self._setting.loop, router, on_called)
+        around = self._setting.around
+        server.socket = Socket(self._setting.loop, router, on_called, around)
         self._servers.append(server)
         try:
             router.bind(where)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import zmq
@@ -59,6 +60,10 @@ def make_socket(
     return socket
 
 
+Around = Callable[[Callable[[], None]], None]
+"""Calls what it is given, exactly once."""
+
+
 class Socket:
     """One ZeroMQ socket whose messages go to a callback.
 
@@ -66,10 +71,12 @@ class Socket:
         loop: where it is read.
         socket: owned, and closed with this one.
         on_parts: gets each message; what it raises goes to the loop's exception handler.
+        around: is called by the loop with what reads the messages, to do what they ask for in
+            the same turn of the loop: the next one would cost a fifth of a round trip.
     """
 
     __slots__ = (
-        "_descriptor", "_is_scheduled", "_is_serving", "_loop", "_on_parts", "zmq",
+        "_descriptor", "_is_scheduled", "_is_serving", "_loop", "_on_parts", "_read", "zmq",
     )  # fmt: skip
 
     def __init__(
@@ -77,14 +84,16 @@ class Socket:
         loop: asyncio.AbstractEventLoop,
         socket: zmq.Socket[bytes],
         on_parts: Callable[[list[Buffer]], None],
+        around: Around | None = None,
     ) -> None:
         self._loop = loop
+        self._read = self.serve if around is None else partial(around, self.serve)
         self.zmq = socket
         self._on_parts = on_parts
         self._is_scheduled = False
         self._is_serving = False  # then it looks again by itself
         self._descriptor = int(socket.fd)
-        loop.add_reader(self._descriptor, self.serve)
+        loop.add_reader(self._descriptor, self._read)
         self.look_again()
 
     def send(self, parts: Sequence[Buffer]) -> None:
@@ -124,12 +133,10 @@ class Socket:
 
     def read_one(self) -> bool:
         """Hand on one message; returns whether there was one."""
-        if self.zmq.closed:
+        # asked first: an Again that is raised costs ten times as much
+        if self.zmq.closed or not int(self.zmq.get(_EVENTS)) & _READABLE:
             return False
-        try:
-            frame = self.zmq.recv(_LAST, copy=False)
-        except zmq.Again:
-            return False
+        frame = self.zmq.recv(_LAST, copy=False)
         frames = [frame]
         while frame.more:
             frame = self.zmq.recv(_LAST, copy=False)
@@ -143,7 +150,7 @@ class Socket:
             return
         if int(self.zmq.get(_EVENTS)) & _READABLE:
             self._is_scheduled = True
-            self._loop.call_soon(self.serve)
+            self._loop.call_soon(self._read)
 
     def close(self, linger: float = 0.0) -> None:
         """Close the socket; what is unsent gets `linger` seconds, in the background."""

@@ -34,7 +34,13 @@ def open_peers(node: Node, make_wire: WireMaker | None) -> tuple[Peers, bytes]:
         peers.start(make_wire(node, peers))
     else:
         peers.start(
-            Endpoint(loop=node.loop, config=node.config, keys=keys, listener=peers)
+            Endpoint(
+                loop=node.loop,
+                config=node.config,
+                keys=keys,
+                listener=peers,
+                around=node.scheduler.turn_after,
+            )
         )
     return peers, keys.secret
 
