@@ -6,7 +6,10 @@ import gc
 import os
 import socket
 import stat
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -624,7 +627,7 @@ def test_the_dialler_is_told_when_the_other_node_closes(transport):
     async def story():
         async with ends({}, {}) as (one, other):
             here, _ = await one.reach(other)
-            other.wire.close(1)
+            other.wire.close(0.1)
             assert await one.ear.first_down() == (here, Down.DROPPED)
             assert not one.wire.send(here, [b"too late"])
 
@@ -636,7 +639,7 @@ def test_the_dialled_one_is_told_when_the_dialler_closes(transport):
     async def story():
         async with ends({}, {}) as (one, other):
             _, there = await one.reach(other)
-            one.wire.close(1)
+            one.wire.close(0.1)
             assert await other.ear.first_down() == (there, Down.DROPPED)
             assert not other.wire.send(there, [b"too late"])
 
@@ -730,6 +733,39 @@ def test_a_connection_that_does_not_stand_yet_takes_nothing():
     run(story)
 
 
+# ------------------------------------------------------------------- options
+
+
+def test_every_socket_has_the_options_that_protect_it(monkeypatch):
+    made: list[zmq.Socket[bytes]] = []
+    make = zmq.Context.socket
+
+    def note(context, kind):
+        made.append(make(context, kind))
+        return made[-1]
+
+    monkeypatch.setattr(zmq.Context, "socket", note)
+
+    async def story():
+        async with ends({}, {}) as (one, other):
+            await one.reach(other)
+            await one.reach(other, other.wire.addresses[1])
+            assert {each.type for each in made} == {
+                zmq.ROUTER, zmq.DEALER, zmq.REP, zmq.PAIR,
+            }  # fmt: skip
+            assert {each.linger for each in made} == {0}
+            monitors = [each for each in made if each.type == zmq.PAIR]
+            assert {each.rcvhwm for each in monitors} == {0}
+            for each in made:
+                if each.type in {zmq.ROUTER, zmq.DEALER}:
+                    assert each.maxmsgsize == sockets.MAX_PART_BYTES + 1024
+                    assert each.handshake_ivl == 3000
+                    assert (each.sndhwm, each.rcvhwm) == (1000, 0)
+                    assert (each.heartbeat_ivl, each.heartbeat_timeout) == (1000, 3000)
+
+    run(story)
+
+
 # ------------------------------------------------------------------- to close
 
 
@@ -769,15 +805,46 @@ def test_closing_twice_is_the_same_as_once():
 
 
 def test_what_was_sent_before_closing_gets_its_time(no_ipc):
-    async def story():
-        async with ends({}, {}) as (one, other):
-            here, there = await one.reach(other)
+    def say_and_close(address: str) -> None:
+        async def story():
+            one = End()
+            here = one.wire.dial(address)
+            await one.ear.until(lambda: here in one.ear.up)
             one.wire.send(here, [b"last words", bytes(5_000_000)])
-            closing = asyncio.to_thread(one.wire.close, 5)
-            task = asyncio.create_task(closing)
+            one.wire.close(5)
+
+        run(story)
+
+    async def story():
+        async with ends({}) as (other,):
+            saying = asyncio.create_task(asyncio.to_thread(say_and_close, other.tcp))
             number, parts = await other.ear.first_parts()
-            assert (number, parts[0]) == (there, b"last words")
-            await task
+            assert parts[0] == b"last words"
+            assert await other.ear.first_down() == (number, Down.DROPPED)
+            await saying
+
+    run(story)
+
+
+def test_two_nodes_that_close_at_once_wait_for_nothing(no_ipc):
+    async def story():
+        async with ends({}, {}, {}) as (one, other, third):
+            await one.reach(other)
+            await other.reach(third)
+            await third.reach(one)
+            closing = threading.Barrier(2)
+
+            def close(end: End) -> float:
+                closing.wait()
+                began = time.monotonic()
+                end.wire.close(20)
+                return time.monotonic() - began
+
+            # each on a thread of its own, as nodes are; the loop stands still meanwhile
+            with ThreadPoolExecutor() as threads:
+                third.wire.close(0)
+                durations = list(threads.map(close, (one, other)))
+            assert max(durations) < 10
 
     run(story)
 

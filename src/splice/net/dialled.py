@@ -8,7 +8,13 @@ ends (`Down`), each of which means something else to `Peers`::
              |           '-- probe ---|--------------------> REFUSED  nobody listens there
              '-----------'------------'--------------------> DROPPED  cut off, or too busy
 
-After an end nothing is tried again here.  Used by `net.endpoint`, on the node's loop only.
+After an end nothing is tried again here.
+
+Whoever hangs up says goodbye, goes on reading until the other side has said it too, and drops
+what it reads.  Only then the socket is closed, and never left to linger
+(`splice.net.sockets.Socket.close` says why).
+
+Used by `net.endpoint`, on the node's loop only.
 """
 
 from __future__ import annotations
@@ -17,8 +23,9 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -28,14 +35,15 @@ from splice.config import Config
 from splice.log import logger
 from splice.net import places
 from splice.net.keys import Keys
-from splice.net.sockets import Around, Socket, make_socket
+from splice.net.sockets import Around, Socket, make_monitor, make_socket
 from splice.net.wire import Buffer, Down, Listener
 
 GOODBYE: Final = b""
 """The only part of the last message of a connection; frames are never empty."""
 
 GOODBYE_SECONDS: Final = 1.0
-"""For what was sent just before a hang-up; more than a machine next door needs."""
+"""For the answer to a goodbye, and so for what was sent just before it; more than a machine
+next door needs."""
 
 RETRY_MS: Final = 100
 """Before ZeroMQ tries a failed handshake again; the second failure tells a wrong key from a
@@ -68,6 +76,7 @@ class Setting:
     around: Around | None
     context: zmq.Context[zmq.Socket[bytes]]
     folder: Path | None
+    monitors: Iterator[int] = field(default_factory=count)
 
 
 class Dialled:
@@ -77,7 +86,7 @@ class Dialled:
         setting: of the endpoint.
         number: the connection's.
         address: ``tcp://host:port`` or ``ipc://path``.
-        forget: called at the connection's own end, before the listener is told.
+        forget: called at the connection's end, before the listener is told.
 
     Raises:
         ValueError: the address is malformed.
@@ -85,8 +94,8 @@ class Dialled:
 
     __slots__ = (
         "_began", "_dealer", "_failures", "_forget", "_has_ended", "_host", "_ipc",
-        "_is_connected", "_lookup", "_number", "_port", "_probe", "_setting", "_timer",
-        "_watch", "is_up",
+        "_is_connected", "_is_parting", "_lookup", "_number", "_port",
+        "_probe", "_setting", "_timer", "_watch", "is_up",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +114,7 @@ class Dialled:
         self._port = 0
         self._ipc: Path | None = None
         self._is_connected = False
+        self._is_parting = False
         self._has_ended = False
         self._failures = 0
         self._dealer: Socket | None = None
@@ -124,10 +134,24 @@ class Dialled:
             return False
         return True
 
-    def close(self, linger: float) -> None:
-        """Hang up: the far side is told, the listener is not."""
-        self.send([GOODBYE])  # when it is full, it will see the connection end
-        self._release(linger)
+    def hang_up(self) -> None:
+        """Say goodbye and wait for the answer; the listener hears no more of it."""
+        if self._is_parting or self._has_ended:
+            return
+        if not self.is_up:
+            self.close()
+            return
+        self._is_parting = True
+        self.send(
+            [GOODBYE]
+        )  # when it is full, the far side will see the connection end
+        self.is_up = False
+        self._timer = self._setting.loop.call_later(GOODBYE_SECONDS, self.close)
+
+    def close(self) -> None:
+        """Close it now; the listener is not told."""
+        self._release()
+        self._forget(self._number)
 
     def sockets(self) -> list[Socket]:
         """Return its sockets, as far as there are any."""
@@ -189,7 +213,7 @@ class Dialled:
 
     def _watch_over(self, dealer: zmq.Socket[bytes], where: str) -> None:
         loop = self._setting.loop
-        watch = dealer.get_monitor_socket(_WATCHED)
+        watch = make_monitor(dealer, _WATCHED, self._setting.monitors)
         self._dealer = Socket(loop, dealer, self._on_parts, self._setting.around)
         self._watch = Socket(loop, watch, self._on_event)
         dealer.connect(where)
@@ -201,7 +225,7 @@ class Dialled:
             return
         if parts == [GOODBYE]:
             self._end(Down.DROPPED)
-        else:
+        elif not self._is_parting:
             self._setting.listener.on_parts(self._number, parts)
 
     def _on_event(self, message: list[Buffer]) -> None:
@@ -215,7 +239,7 @@ class Dialled:
             self._is_connected = True
         elif event & _FAILED:
             self._on_failed_handshake(event)
-        elif event == zmq.EVENT_DISCONNECTED and self.is_up:
+        elif event == zmq.EVENT_DISCONNECTED and (self.is_up or self._is_parting):
             self._hear_out()
             self._end(Down.DROPPED)
         elif event == zmq.EVENT_CONNECT_RETRIED:
@@ -253,7 +277,7 @@ class Dialled:
         ZeroMQ tells the same of a refused connection and of a network that is down, and
         the first one means that a node is dead.  A bare connect tells which it is.
         """
-        self._close_sockets(0)
+        self._close_sockets()
         if self._has_expired():
             self._end(Down.DROPPED)
         elif self._ipc is not None:
@@ -283,14 +307,14 @@ class Dialled:
     def _end(self, cause: Down) -> None:
         if self._has_ended:
             return
-        self._release(0)
-        self._forget(self._number)
-        self._setting.listener.on_down(self._number, cause)
+        self.close()
+        if not self._is_parting:
+            self._setting.listener.on_down(self._number, cause)
 
-    def _release(self, linger: float) -> None:
+    def _release(self) -> None:
         self._has_ended = True
         self.is_up = False
-        self._close_sockets(linger)
+        self._close_sockets()
         if self._lookup is not None:
             self._lookup.cancel()
         if self._timer is not None:
@@ -299,7 +323,7 @@ class Dialled:
             self._setting.loop.remove_writer(self._probe)
             self._probe.close()
 
-    def _close_sockets(self, linger: float) -> None:
+    def _close_sockets(self) -> None:
         if self._dealer is not None and self._watch is not None:
-            self._dealer.close(linger)
+            self._dealer.close()
             self._watch.close()

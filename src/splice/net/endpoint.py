@@ -9,7 +9,8 @@ It moves parts and tells what becomes of connections; what they mean is decided 
 An address of this machine is dialled over ipc where the far node has it.  A dialled
 connection that fails is told and closed, never tried again here.  One that somebody else
 dialled gets its number with its first message.  Whoever hangs up says so with a message of
-one empty part, for a ROUTER is not told when a DEALER goes.
+one empty part, for a ROUTER is not told when a DEALER goes, and hears the other side out
+(`splice.net.dialled`).
 
 Everything happens on the node's loop.
 """
@@ -29,19 +30,16 @@ import zmq
 from zmq.utils import z85
 
 from splice.config import Config
-from splice.log import logger
 from splice.net import places
-from splice.net.dialled import GOODBYE, GOODBYE_SECONDS, Dialled, Setting
+from splice.net.dialled import GOODBYE, Dialled, Setting
 from splice.net.keys import Keys
-from splice.net.sockets import Around, Socket, make_socket
+from splice.net.sockets import Around, Socket, make_monitor, make_socket
+from splice.net.visitors import WATCHED, Visitors
 from splice.net.wire import Buffer, Down, Listener
 
 REMEMBERED: Final = 1024
 """Callers that were hung up on and are remembered: what they had under way is dropped.
 Forgetting one only means to hang up again."""
-
-WARN_SECONDS: Final = 60.0
-"""Between two warnings about strangers: they may knock a thousand times a second."""
 
 MAX_SOCKETS: Final = 65535
 """ZeroMQ's limit; its default of 1023 would be reached at five hundred dialled nodes."""
@@ -49,16 +47,15 @@ MAX_SOCKETS: Final = 65535
 CALLERS_WAITING: Final = 1024
 """Connections not yet accepted: many nodes of a cluster may start at once."""
 
-_log = logger("net")
-
 
 class _Server:
-    """A listening ROUTER, and the numbers of those who dialled it."""
+    """A listening ROUTER, who stands at it, and the numbers of those who have spoken."""
 
-    __slots__ = ("gone", "numbers", "socket")
+    __slots__ = ("gone", "numbers", "socket", "visitors")
 
-    def __init__(self) -> None:
+    def __init__(self, visitors: Visitors) -> None:
         self.socket: Socket
+        self.visitors = visitors
         self.numbers: dict[bytes, int] = {}
         self.gone: set[bytes] = set()
 
@@ -98,7 +95,7 @@ class Endpoint:
         self._callers: dict[int, tuple[_Server, bytes]] = {}
         self._servers: list[_Server] = []
         self._others: list[Socket] = []
-        self._warned = -WARN_SECONDS
+        self._is_closing = False
         self._socket_file: Path | None = None
         try:
             self._open()
@@ -118,8 +115,9 @@ class Endpoint:
             ValueError: the address is malformed.
         """
         number = next(self._numbers)
-        forget = self._dialled.pop
-        self._dialled[number] = Dialled(self._setting, number, address, forget)
+        self._dialled[number] = Dialled(
+            self._setting, number, address, self._forget_dialled
+        )
         return number
 
     def send(self, connection: int, parts: Sequence[Buffer]) -> bool:
@@ -146,9 +144,9 @@ class Endpoint:
 
     def hang_up(self, connection: int) -> None:
         """End a connection; the far side is told, `on_down` does not follow here."""
-        dialled = self._dialled.pop(connection, None)
+        dialled = self._dialled.get(connection)
         if dialled is not None:
-            dialled.close(GOODBYE_SECONDS)
+            dialled.hang_up()
         elif connection in self._callers:
             self.send(connection, [GOODBYE])
             self._forget_caller(connection)
@@ -167,29 +165,42 @@ class Endpoint:
             sockets[ready].serve()
 
     def close(self, linger: float) -> None:
-        """Close everything; what is unsent gets `linger` seconds.  Blocks for so long."""
+        """Say goodbye everywhere, give it `linger` seconds to be heard, close everything.
+
+        Blocks as long as nodes that are connected go on without hearing it.
+        """
         if self._setting.context.closed:
             return
+        self._is_closing = True
         if self._socket_file is not None:
             # now, while the port is ours: a successor on it has a file of the same name
             self._socket_file.unlink(missing_ok=True)
-        for number in list(self._callers):
-            self.send(number, [GOODBYE])
-            self._forget_caller(number)
-        for dialled in self._dialled.values():
-            dialled.close(linger)
-        self._dialled.clear()
-        for server in self._servers:
-            server.socket.close(linger)
+        self._part(linger)
+        for dialled in list(self._dialled.values()):
+            dialled.close()
+        for each in self._servers:
+            each.socket.close()
         for other in self._others:
             other.close()
         self._setting.context.term()
+
+    def _part(self, linger: float) -> None:
+        """Hang up everywhere and wait until all others have done so too."""
+        for number in [*self._dialled, *self._callers]:
+            self.hang_up(number)
+        clock = self._setting.loop.time
+        deadline = clock() + linger
+        while (left := deadline - clock()) > 0 and (
+            self._dialled or any(each.visitors.present for each in self._servers)
+        ):
+            self.pump(left)
 
     # ---------------------------------------------------------------- to listen
 
     def _open(self) -> None:
         # before any bind: ZeroMQ would let everybody in who comes earlier
         zap = self._setting.context.socket(zmq.REP)
+        zap.linger = 0
         self._others.append(Socket(self._setting.loop, zap, partial(self._admit, zap)))
         zap.bind("inproc://zeromq.zap.01")
         host, port = self._listen_tcp()
@@ -212,10 +223,6 @@ class Endpoint:
         router.curve_server = True
         router.curve_publickey = self._setting.keys.server.public
         router.curve_secretkey = self._setting.keys.server.secret
-        strangers = router.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-        )
-        self._others.append(Socket(self._setting.loop, strangers, self._on_stranger))
         self._listen(router, places.join_address(host, config.port or "*"))
         return places.split_address(router.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
 
@@ -231,10 +238,12 @@ class Endpoint:
         return router
 
     def _listen(self, router: zmq.Socket[bytes], where: str) -> None:
-        server = _Server()
+        loop = self._setting.loop
+        server = _Server(Visitors(where, self._setting.keys, loop.time))
+        monitor = make_monitor(router, WATCHED, self._setting.monitors)
+        self._others.append(Socket(loop, monitor, server.visitors.on_event))
         on_called = partial(self._on_called, server)
-        around = self._setting.around
-        server.socket = Socket(self._setting.loop, router, on_called, around)
+        server.socket = Socket(loop, router, on_called, self._setting.around)
         self._servers.append(server)
         try:
             router.bind(where)
@@ -255,35 +264,34 @@ class Endpoint:
         verdict = [b"200", b"member"] if is_member else [b"400", b"no member"]
         zap.send_multipart([version, request_id, *verdict, b"", b""])
 
-    def _on_stranger(self, event: list[Buffer]) -> None:
-        now = self._setting.loop.time()
-        if now - self._warned < WARN_SECONDS:
-            return
-        self._warned = now
-        _log.warning(
-            "refused a connection to %s from somebody without the key of this cluster "
-            "(fingerprint %s, from %s); others may follow unreported for %d s",
-            self.addresses[0],
-            self._setting.keys.fingerprint,
-            self._setting.keys.source,
-            WARN_SECONDS,
-        )
-
     # ---------------------------------------------------------------- callers
 
     def _on_called(self, server: _Server, parts: list[Buffer]) -> None:
         routing_id = bytes(parts.pop(0))
+        if routing_id in server.gone:
+            return
         number = server.numbers.get(routing_id)
-        if parts == [GOODBYE]:
-            if number is not None:
-                self._on_caller_gone(number)
+        if parts == [GOODBYE] or self._is_closing:
+            self._answer_goodbye(server, routing_id, number)
             return
         if number is None:
-            if routing_id in server.gone:
-                return
+            server.visitors.has_spoken(server.socket.frame)
             number = server.numbers[routing_id] = next(self._numbers)
             self._callers[number] = server, routing_id
         self._setting.listener.on_parts(number, parts)
+
+    def _answer_goodbye(
+        self, server: _Server, routing_id: bytes, number: int | None
+    ) -> None:
+        """Say goodbye too: whoever said it waits for that."""
+        if number is None:
+            number = server.numbers[routing_id] = next(self._numbers)
+            self._callers[number] = server, routing_id
+            server.visitors.has_spoken(server.socket.frame)
+            self.hang_up(number)
+            return
+        self.send(number, [GOODBYE])
+        self._on_caller_gone(number)
 
     def _on_caller_gone(self, connection: int) -> None:
         if connection in self._callers:
@@ -296,6 +304,9 @@ class Endpoint:
         if len(server.gone) >= REMEMBERED:
             server.gone.clear()
         server.gone.add(routing_id)
+
+    def _forget_dialled(self, number: int) -> None:
+        self._dialled.pop(number, None)
 
     def _all_sockets(self) -> list[Socket]:
         sockets = self._others + [server.socket for server in self._servers]

@@ -34,8 +34,12 @@ CURVE_BYTES: Final = 1024
 """Room for what CURVE adds to a part (33 bytes in libzmq 4.3), which counts as well."""
 
 QUEUED_MESSAGES: Final = 1000
-"""High-water mark of each connection and direction.  Channels bound the bytes; this keeps a
-stalled connection from taking frame after frame without end."""
+"""High-water mark of what is to be sent on a connection.  Channels bound the bytes; this keeps
+a stalled connection from taking frame after frame without end.
+
+There is none for what has come in: libzmq 4.3 stops reading at that mark, and when the other
+side then hangs up, its next heartbeat fails an assertion and aborts the OS process.  What may
+come in is bounded by the credit that channels grant, so nothing is lost with the mark."""
 
 _LAST: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -50,8 +54,9 @@ def make_socket(
     """Return a socket with every option that protects it or us."""
     socket = context.socket(kind)
     socket.maxmsgsize = MAX_PART_BYTES + CURVE_BYTES
-    socket.sndhwm = socket.rcvhwm = QUEUED_MESSAGES
-    socket.linger = 0
+    socket.sndhwm = QUEUED_MESSAGES
+    socket.rcvhwm = 0
+    socket.linger = 0  # see `Socket.close`
     socket.handshake_ivl = _ms(config.handshake_timeout)
     # ZeroMQ's own thread answers, also while ours is busy; three chances, and a dead
     # connection is told long before its node counts as lost
@@ -62,6 +67,25 @@ def make_socket(
 
 Around = Callable[[Callable[[], None]], None]
 """Calls what it is given, exactly once."""
+
+
+def make_monitor(
+    socket: zmq.Socket[bytes], events: int, names: Iterator[int]
+) -> zmq.Socket[bytes]:
+    """Return a socket on which libzmq tells what becomes of the connections of `socket`.
+
+    Unbounded, as pyzmq's own is not: libzmq's thread, which tells it, would wait for a busy
+    node to read on, and leave the heartbeats of all its connections unanswered.
+
+    Args:
+        names: tells monitors of one context apart.
+    """
+    where = f"inproc://monitor-{next(names)}"
+    socket.monitor(where, events)
+    monitor: zmq.Socket[bytes] = socket.context.socket(zmq.PAIR)
+    monitor.rcvhwm = monitor.linger = 0
+    monitor.connect(where)
+    return monitor
 
 
 class Socket:
@@ -76,7 +100,8 @@ class Socket:
     """
 
     __slots__ = (
-        "_descriptor", "_is_scheduled", "_is_serving", "_loop", "_on_parts", "_read", "zmq",
+        "_descriptor", "_is_scheduled", "_is_serving", "_loop", "_on_parts", "_read",
+        "frame", "zmq",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +114,7 @@ class Socket:
         self._loop = loop
         self._read = self.serve if around is None else partial(around, self.serve)
         self.zmq = socket
+        self.frame: zmq.Frame | None = None  # first of the message at hand
         self._on_parts = on_parts
         self._is_scheduled = False
         self._is_serving = False  # then it looks again by itself
@@ -136,12 +162,13 @@ class Socket:
         # asked first: an Again that is raised costs ten times as much
         if self.zmq.closed or not int(self.zmq.get(_EVENTS)) & _READABLE:
             return False
-        frame = self.zmq.recv(_LAST, copy=False)
+        frame = self.frame = self.zmq.recv(_LAST, copy=False)
         frames = [frame]
         while frame.more:
             frame = self.zmq.recv(_LAST, copy=False)
             frames.append(frame)
         self._on_parts(_contents(frames))
+        self.frame = None  # it may hold megabytes
         return True
 
     def look_again(self) -> None:
@@ -152,13 +179,17 @@ class Socket:
             self._is_scheduled = True
             self._loop.call_soon(self._read)
 
-    def close(self, linger: float = 0.0) -> None:
-        """Close the socket; what is unsent gets `linger` seconds, in the background."""
+    def close(self) -> None:
+        """Close the socket; what is unsent is dropped.
+
+        It never lingers: a message that comes meanwhile would stop the input, with the
+        consequence told at `QUEUED_MESSAGES`.  Who has something to say waits for an answer.
+        """
         if self.zmq.closed:
             return
         self._loop.remove_reader(self._descriptor)
-        self.zmq.disable_monitor()
-        self.zmq.close(_ms(linger))
+        self.zmq.monitor(None, 0)
+        self.zmq.close(0)
 
 
 def _contents(frames: list[zmq.Frame]) -> list[Buffer]:
