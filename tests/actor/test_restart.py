@@ -17,6 +17,7 @@ from splice.actor.restart import (
     Restart,
     WindUp,
     comes_back,
+    places,
 )
 
 FAILURES = ["killed", "noproc", "bored", ValueError("x"), None, ["unhashable"]]
@@ -193,6 +194,37 @@ def test_a_significant_temporary_child_ends_it_by_a_failure_too():
 def test_all_significant_waits_for_the_last_one_that_is_active(is_active):
     other = significant(1, is_active=is_active)
     assert wind_up("all_significant", significant(0), other) == (not is_active)
+
+
+# ---- places
+
+
+def test_a_child_that_is_for_no_node_lives_with_its_supervisor():
+    assert places((), (), {}) == places((), (), {}, is_restart=True) == (None,)
+
+
+def test_a_child_is_started_where_there_are_the_fewest_and_nowhere_else():
+    assert places("abc", (), {"a": 2, "b": 1, None: 0}) == ("c", "b", "a")
+
+
+def test_of_nodes_with_as_many_the_first_is_the_best():
+    assert places("ba", (), {"a": 1, "b": 1}) == ("b", "a")
+
+
+def test_a_child_is_restarted_on_a_node_that_is_not_lost_or_with_its_supervisor():
+    assert places("abc", {"a"}, {"b": 1}, is_restart=True) == ("c", "b", None)
+    assert places("a", {"a"}, {}, is_restart=True) == (None,)
+
+
+def test_a_node_that_is_named_twice_is_one():
+    assert places("aba", (), {}) == ("a", "b")
+
+
+def test_a_restart_that_does_not_count_is_not_too_many():
+    policy, members = Policy(intensity=1), family("permanent", "permanent")
+    first = policy.decide(members, 0, "lost", (), 0.0)
+    second = policy.decide(members, 1, "lost", first.restarts, 0.0, counts=False)
+    assert second.restarts == first.restarts == (0.0,)
 
 
 # ---- policies

@@ -424,14 +424,3 @@ def test_a_process_is_spawned_under_a_supervisor(sim, two, is_far):
         return sync(member.note("new")), [i.restart for i in infos]
 
     assert sim.run(one, scenario) == (["new"], ["transient", "permanent"])
-
-
-def test_a_child_lives_on_the_node_of_its_supervisor(sim, two):
-    one, other = two
-
-    def scenario():
-        sup = runtime.spawn(Supervisor)
-        with pytest.raises(ValueError, match="supervisor's node"):
-            runtime.spawn(Member, sp_super=sup, sp_dest=other.address)
-
-    sim.run(one, scenario)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from splice.actor.process import Process
 from splice.actor.proxy import Proxy
 from splice.actor.restart import KINDS, Kind
+from splice.uri import check_address, url
 
 SHUTDOWN_SECONDS: Final = 5.0
 """Seconds a child has to end before it is killed: OTP's default, and that of `runtime.stop`."""
@@ -33,6 +35,7 @@ class ChildSpec:
     type: Literal["worker", "supervisor"] = "worker"
     name: str | None = None
     significant: bool = False
+    dest: tuple[str, ...] = ()
 
 
 def child(
@@ -44,6 +47,7 @@ def child(
     type: Literal["worker", "supervisor"] | None = None,  # noqa: A002 - OTP's word
     significant: bool = False,
     sp_id: str | None = None,
+    sp_dest: Any = None,
     **kwargs: Any,
 ) -> ChildSpec:
     """Say how to make a child of a supervisor, and how to go on with it.
@@ -60,11 +64,14 @@ def child(
         significant: its end for good may be that of the supervisor, as that one's
             `auto_shutdown` says; not for a permanent child, which never ends for good.
         sp_id: the name of the process.
+        sp_dest: address of the node it lives on, or a process there, or a view of several: it is
+            started where its supervisor has the fewest children, and on another of them when its
+            node is lost.  When none is left, and when this is None: the supervisor's own node.
 
     Raises:
         TypeError: `cls` is no process class.
-        ValueError: `restart` or `shutdown` is not one of those, or a permanent child is to be
-            significant.
+        ValueError: `restart` or `shutdown` is not one of those, a permanent child is to be
+            significant, or `sp_dest` is malformed or an empty view.
     """
     if not (inspect.isclass(cls) and issubclass(cls, Process)):
         raise TypeError(f"child wants a process class, not {cls!r}")
@@ -93,7 +100,24 @@ def child(
         type=type or ("supervisor" if is_supervisor else "worker"),
         name=sp_id,
         significant=significant,
+        dest=_addresses(sp_dest),
     )
+
+
+def _addresses(dest: Any) -> tuple[str, ...]:
+    """Return the addresses of the nodes that a child may live on; none for the supervisor's."""
+    if dest is None:
+        return ()
+    if isinstance(dest, Proxy):
+        dest = dest.sp_url
+    if isinstance(dest, url):
+        return (dest.address,)
+    if isinstance(dest, str) or not isinstance(dest, Iterable):
+        return (check_address(dest),)
+    found = tuple(address for one in dest for address in _addresses(one))
+    if not found:
+        raise ValueError(f"sp_dest names no node: {dest!r}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +126,7 @@ class ChildInfo:
 
     Attributes:
         id: what the supervisor calls it; None in ``simple_one_for_one``.
-        proxy: its proxy; it stays good over restarts.
+        proxy: its proxy; it stays good over restarts, while its node lives.
         restart: when it is restarted.
         state: ``"running"``, ``"restarting"`` or ``"stopped"``.
     """

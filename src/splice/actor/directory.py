@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
@@ -23,13 +24,18 @@ SPARSE_BYTES: Final = 400
 
 
 class Directory:
-    """Who lives on a node.  Node's thread only."""
+    """Who lives on a node.  Node's thread only.
+
+    Attributes:
+        on_name: called with the name of a process that was just made, or None.
+    """
 
     def __init__(self) -> None:
         self._cells: dict[Resource, Cell] = {}
         self._next = 1
         self._past: dict[str, None] = {}
         self._removals = 0
+        self.on_name: Callable[[str], None] | None = None
 
     def new_id(self) -> int:
         """Return an id that no process of this node ever had."""

@@ -14,7 +14,7 @@ Intensity is counted in restarts within a period, as in OTP: one more than ``int
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -135,6 +135,8 @@ class Policy:
         reason: Any,
         restarts: Sequence[float],
         now: float,
+        *,
+        counts: bool = True,
     ) -> Action:
         """Decide what is done about the end of a child that nobody wanted to end.
 
@@ -144,10 +146,11 @@ class Policy:
             reason: why.
             restarts: the times of earlier restarts.
             now: the time.
+            counts: whether a restart counts; not for the second child of one lost node.
         """
         member = next(m for m in members if m.key == ended)
         if comes_back(member.kind, reason):
-            return self.again(members, ended, restarts, now)
+            return self.again(members, ended, restarts, now, counts=counts)
         if member.is_significant and self._is_done(members, ended):
             return WindUp()
         is_kept = member.kind != "temporary" and not self.is_simple
@@ -165,9 +168,13 @@ class Policy:
         ended: Hashable,
         restarts: Sequence[float],
         now: float,
+        *,
+        counts: bool = True,
     ) -> Restart | GiveUp:
         """Decide how a child is restarted, which has ended or could not be restarted."""
-        recent = (*(t for t in restarts if now - t <= self.period), now)
+        recent = tuple(t for t in restarts if now - t <= self.period)
+        if counts:
+            recent = (*recent, now)
         if len(recent) > self.intensity:
             return GiveUp()
         others = [m for m in self._concerned(members, ended) if m.key != ended]
@@ -196,3 +203,26 @@ def comes_back(kind: Kind, reason: Any) -> bool:
         # the type first: a reason may be anything, also what cannot be hashed
         return not (isinstance(reason, str) and reason in IN_ORDER)
     return kind == "permanent"
+
+
+def places(
+    wanted: Sequence[str],
+    lost: Collection[str],
+    load: Mapping[str | None, int],
+    *,
+    is_restart: bool = False,
+) -> tuple[str | None, ...]:
+    """Decide on which nodes a child may be started, the best one first.
+
+    Args:
+        wanted: addresses of the nodes it is for; empty for that of its supervisor.
+        lost: those that it was lost with, or that could not be reached.
+        load: how many children its supervisor has on each node.
+        is_restart: it has lived before, so the node of its supervisor will do in the end.
+
+    Returns:
+        Addresses; None is the node of its supervisor.
+    """
+    left = [address for address in dict.fromkeys(wanted) if address not in lost]
+    best = sorted(left, key=lambda address: load.get(address, 0))
+    return (*best, None) if is_restart or not best else tuple(best)

@@ -107,6 +107,8 @@ def spawn(
     directory.add(cell)
     message = Promise(cell, CONSTRUCT, (cls, args, kwargs))
     cell.put(message)
+    if name is not None and directory.on_name is not None:
+        directory.on_name(name)  # after `put`: early mail for it stands behind this
     return message
 
 

@@ -2,16 +2,16 @@
 
 ::
 
-    Supervisor ── start ──► child ── fails ──► _Child.ended ──► a message to the supervisor
+    Supervisor ── start ──► child ── fails ──► its seat ──► a message to the supervisor
         ▲                                                             │
         └── stop, start ◄── Restart ◄── splice.actor.restart decides ◄┘
 
-A child lives in the same cell from restart to restart, so its url stays, old proxies reach the new
-one, and mail that was queued is handled by it.  Children live on the node of their supervisor.
+Where a child lives, and what is done there, is in `splice.actor.supervised` and its seat.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
@@ -19,9 +19,7 @@ from itertools import count
 from typing import Any, ClassVar, Final, TypeVar
 
 from splice.actor.cell import Cell
-from splice.actor.childspec import SHUTDOWN_SECONDS, ChildCounts, ChildInfo, ChildSpec
-from splice.actor.context import current_worker
-from splice.actor.endings import is_unwound, kill, release, revive
+from splice.actor.childspec import ChildCounts, ChildInfo, ChildSpec
 from splice.actor.handlers import Handler
 from splice.actor.links import extra_of
 from splice.actor.process import Process
@@ -37,64 +35,16 @@ from splice.actor.restart import (
     Restart,
     Strategy,
     WindUp,
-    comes_back,
 )
-from splice.actor.spawning import CONSTRUCT, depart, spawn
+from splice.actor.seat import abroad
+from splice.actor.supervised import Child, Load
 from splice.errors import ChildExists, ChildRunning, Exit, NoSuchChild
 from splice.log import logger
-
-UNWINDING_SECONDS: Final = 0.001
-"""Seconds between two looks whether a killed handler is unwound: that takes one turn."""
+from splice.uri import url
 
 _log = logger("actor")
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class _Child:
-    """A supervisor's record of a child; hangs in the ``extra`` of its cell as its keeper."""
-
-    def __init__(self, owner: Cell, key: Any, spec: ChildSpec) -> None:
-        self.owner = owner
-        self.key = key
-        self.spec = spec
-        self.cell: Cell
-        self.is_running = False
-        self.is_restarting = False
-        self.has_failed = False
-        self.will_return = False
-
-    def keeps_mail(self, reason: Any) -> bool:
-        """Whether its mail shall wait; see `splice.actor.links.Keeper`."""
-        if self.owner.has_ended or self.owner.scheduler.is_closing:
-            return False
-        if self.is_running:
-            return comes_back(self.spec.restart, reason)
-        return self.is_restarting or self.will_return
-
-    def ended(self, reason: Any) -> None:
-        """Tell the supervisor, unless it has ended the child or waits for its constructor."""
-        if self.is_running:
-            self.is_running = False
-            self.has_failed = True
-            tell_owner(self.owner, _ENDED, self, reason)
-
-    def attach(self, cell: Cell) -> None:
-        """Take a new cell for the child's."""
-        self.cell = cell
-        extra_of(cell).keeper = self
-
-    @property
-    def state(self) -> str:
-        """What it does, for `ChildInfo`."""
-        if self.is_running:
-            return "running"
-        return "restarting" if self.is_restarting or self.has_failed else "stopped"
-
-    @property
-    def proxy(self) -> Proxy:
-        """Its proxy."""
-        return self.cell.proxy_as(self.spec.cls)
 
 
 def _answering(function: F) -> F:
@@ -153,8 +103,9 @@ class Supervisor(Process):
             self.auto_shutdown if auto_shutdown is None else auto_shutdown,
         )
         specs = list(self.children if children is None else children)
-        self._family: dict[Any, _Child] = {}
+        self._family: dict[Any, Child] = {}
         self._restarts: tuple[float, ...] = ()
+        self._lost_nodes: set[tuple[str, int | None]] = set()
         self._numbers = count(1)
         self._template: ChildSpec | None = None
         extra_of(self._sp_cell).at_end = self._orphan
@@ -204,7 +155,7 @@ class Supervisor(Process):
             ChildRunning: it runs, or is about to be restarted.
         """
         found = self._stopped(id)
-        self._restart(found)
+        found.restart(self._load(found.spec))
         return found.proxy
 
     @_answering
@@ -218,9 +169,9 @@ class Supervisor(Process):
             NoSuchChild: there is none of that id.
         """
         found = self._find(id)
-        self._stop(found, will_return=False)
+        found.stop(will_return=False)
         if self._policy.is_simple or found.spec.restart == "temporary":
-            self._family.pop(found.key, None)
+            self._forget(found)
 
     @_answering
     def delete_child(self, id: Any) -> None:  # noqa: A002 - as in `child`
@@ -230,7 +181,7 @@ class Supervisor(Process):
             NoSuchChild: there is none of that id.
             ChildRunning: it runs, or is about to be restarted.
         """
-        del self._family[self._stopped(id).key]
+        self._forget(self._stopped(id))
 
     def which_children(self) -> list[ChildInfo]:
         """Answer all children, in starting order."""
@@ -246,7 +197,7 @@ class Supervisor(Process):
         supervisors = sum(c.spec.type == "supervisor" for c in family)
         return ChildCounts(
             specs=1 if self._policy.is_simple else len(family),
-            active=sum(c.is_running for c in family),
+            active=sum(c.state == "running" for c in family),
             supervisors=supervisors,
             workers=len(family) - supervisors,
         )
@@ -262,7 +213,7 @@ class Supervisor(Process):
                 self._stop_all()
                 raise
 
-    def _start(self, key: Any, spec: ChildSpec) -> _Child:
+    def _start(self, key: Any, spec: ChildSpec) -> Child:
         if key is None:
             key = f"{spec.cls.__name__}-{next(self._numbers)}"
         if key in self._family:
@@ -271,57 +222,29 @@ class Supervisor(Process):
             raise ValueError(
                 f"child {key!r} is significant, but auto_shutdown of its supervisor is 'never'"
             )
-        made = _Child(self._sp_cell, key, spec)
-        message = spawn(
-            self._sp_cell.scheduler, spec.cls, spec.args, spec.kwargs, spec.name
-        )
-        made.attach(message.target)
+        made = Child(self._sp_cell, key, spec, self._has_ended)
+        load = self._load(spec)
         self._family[key] = made
         try:
-            message.get()
+            made.start(load)
         except Exception:
             del self._family[key]
             raise
-        self._runs(made)
         return made
 
-    @staticmethod
-    def _runs(made: _Child) -> None:
-        made.is_restarting = made.has_failed = False
-        if made.cell.has_ended:  # right after its constructor
-            made.is_running = True
-            made.ended(made.cell.runner.reason)
-        made.is_running = not made.cell.has_ended
+    def _load(self, spec: ChildSpec) -> Load:
+        if not spec.dest:  # it lives here: one of many thousands need not count them
+            return {}
+        return Counter(c.address for c in self._family.values() if c.state == "running")
 
-    def _restart(self, found: _Child) -> None:
-        """Begin another life of a child, when nothing of the last one runs any more."""
-        cell, spec = found.cell, found.spec
-        worker = current_worker()
-        while worker is not None and not is_unwound(cell):
-            cell.scheduler.sleep(worker, UNWINDING_SECONDS)
-        if spec.name is not None and cell.runner.kept is None:
-            cell.scheduler.directory.check_name(spec.name)
-        message = Promise(cell, CONSTRUCT, (spec.cls, spec.args, spec.kwargs))
-        revive(cell, message)
-        message.get()
-        self._runs(found)
-
-    def _stop(self, found: _Child, *, will_return: bool) -> None:
-        found.is_running = found.is_restarting = found.has_failed = False
-        found.will_return = will_return
-        cell, shutdown = found.cell, found.spec.shutdown
-        if cell.has_ended:
-            if not will_return:
-                release(cell)
-        elif shutdown == "kill":
-            kill(cell)
-        else:
-            ending = depart(cell, "shutdown", shutdown, "killed")
-            ending.exception()
+    def _forget(self, found: Child) -> None:
+        del self._family[found.key]
+        found.seat.close()
 
     def _stop_all(self) -> None:
         for found in reversed(list(self._family.values())):
-            self._stop(found, will_return=False)
+            found.stop(will_return=False)
+            found.seat.close()
         self._family.clear()
 
     def sp_terminate(self, reason: Any) -> None:
@@ -332,32 +255,46 @@ class Supervisor(Process):
     def _orphan(self, reason: Any) -> None:
         """End the children of a supervisor that was killed, or could not be made."""
         for found in reversed(list(self._family.values())):
-            found.is_running = found.is_restarting = False
-            release(found.cell)
-            if not found.cell.has_ended:
-                limit = found.spec.shutdown
-                seconds = limit if isinstance(limit, float | int) else SHUTDOWN_SECONDS
-                depart(found.cell, "shutdown", seconds)
+            found.orphan()
 
     # ---- when a child has ended
 
-    def _ended(self, found: _Child, reason: Any) -> None:
+    def _has_ended(self, found: Child, reason: Any) -> None:
+        tell_owner(self._sp_cell, _ENDED, found, reason)
+
+    def _ended(self, found: Child, reason: Any) -> None:
         if self._family.get(found.key) is not found or not found.has_failed:
             return  # it was stopped or restarted since
         found.has_failed = False
+        if found.spec.dest and abroad(self._sp_cell).is_leaving:
+            return  # the nodes that this one has forked go first
         now = self._sp_cell.scheduler.loop.time()
         action = self._policy.decide(
-            self._members(), found.key, reason, self._restarts, now
+            self._members(),
+            found.key,
+            reason,
+            self._restarts,
+            now,
+            counts=self._is_news(found.seat.lost_node),
         )
         _log.info("child %r has ended (%r): %s", found.key, reason, action)
         if isinstance(action, (Keep, Forget)):
-            release(found.cell)
+            found.seat.release()
             if isinstance(action, Forget):
-                del self._family[found.key]
+                self._forget(found)
         else:
             self._carry_out(action)
 
-    def _again(self, found: _Child) -> None:
+    def _is_news(self, lost_node: url | None) -> bool:
+        """Whether a loss is the first one to be heard of that node, which may have had many."""
+        if lost_node is None:
+            return True
+        node = lost_node.address, lost_node.incarnation
+        is_news = node not in self._lost_nodes
+        self._lost_nodes.add(node)
+        return is_news
+
+    def _again(self, found: Child) -> None:
         """Try once more to restart a child whose constructor has failed."""
         if self._family.get(found.key) is found and found.is_restarting:
             now = self._sp_cell.scheduler.loop.time()
@@ -371,15 +308,15 @@ class Supervisor(Process):
         self._restarts = action.restarts
         for key in action.stop:
             will_return = key not in action.forget
-            self._stop(self._family[key], will_return=will_return)
+            self._family[key].stop(will_return=will_return)
         for key in action.forget:
-            del self._family[key]
+            self._forget(self._family[key])
         starting = [self._family[key] for key in action.start]
         for found in starting:
             found.is_restarting = True
         for found in starting:
             try:
-                self._restart(found)
+                found.restart(self._load(found.spec))
             except Exception:
                 _log.exception("child %r could not be restarted", found.key)
                 tell_owner(self._sp_cell, _AGAIN, found)
@@ -388,12 +325,9 @@ class Supervisor(Process):
     # ---- looking
 
     def _members(self) -> list[Member]:
-        return [
-            Member(c.key, c.spec.restart, c.spec.significant, c.state != "stopped")
-            for c in self._family.values()
-        ]
+        return [c.member for c in self._family.values()]
 
-    def _find(self, key: Any) -> _Child:
+    def _find(self, key: Any) -> Child:
         if self._policy.is_simple:
             for found in self._family.values():
                 if isinstance(key, Proxy) and found.proxy == key:
@@ -403,7 +337,7 @@ class Supervisor(Process):
         known = ", ".join(repr(k) for k in self._family) or "none"
         raise NoSuchChild(f"there is no child {key!r}; there are: {known}")
 
-    def _stopped(self, key: Any) -> _Child:
+    def _stopped(self, key: Any) -> Child:
         if self._policy.is_simple:
             raise NoSuchChild("children of simple_one_for_one are not kept when ended")
         found = self._find(key)

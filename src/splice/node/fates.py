@@ -67,13 +67,18 @@ class Fates:
         owner = current_cell()
         if owner is not None and owner.has_ended:
             owner = None
-        promise = Monitor(node.scheduler, target, None)
-        _soon(node, _monitor, node, target, promise, owner)
-        return promise
+        return watch(node, target, owner)
 
     def demonitor(self, monitor: Promise) -> None:
         """Watch no more; the promise of `monitor` fails with `Cancelled`."""
         monitor.cancel()
+
+
+def watch(node: Node, target: Any, owner: Cell | None = None) -> Monitor:
+    """Have the end of a process told, also to `owner` if it wants to know.  Thread-safe."""
+    promise = Monitor(node.scheduler, target, None)
+    _soon(node, _monitor, node, target, promise, owner)
+    return promise
 
 
 def link_new(node: Node, parent: Cell, made: Promise) -> Promise:
@@ -92,8 +97,10 @@ def spawn_under(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     name: str | None,
+    *,
+    dest: Any,
 ) -> Promise:
-    """Have `supervisor` make a child, on its own node; a promise of the child's proxy."""
+    """Have `supervisor` make a child, on its own node or at `dest`; a promise of its proxy."""
     from splice.actor.childspec import child  # 8 ms, for those who supervise
 
     options = {
@@ -103,7 +110,8 @@ def spawn_under(
     }
     cls, args, kwargs = as_class(what, args, kwargs)
     # without a name the supervisor numbers it, for one may have many of one class
-    spec = replace(child(cls, sp_id=name, **options), args=args, kwargs=kwargs, id=name)
+    spec = child(cls, sp_id=name, sp_dest=dest, **options)
+    spec = replace(spec, args=args, kwargs=kwargs, id=name)
     made: Promise = target_of(supervisor).ask(_START_CHILD, (spec,), None)
     return made.then(lambda proxy: proxy_class(cls)(proxy._sp_target))
 

@@ -36,12 +36,14 @@ from splice.node.children import Children
 from splice.node.copying import IsolatedNamed, WireCopier, cell_class
 from splice.node.current import rebuild_proxy
 from splice.node.exchange import Exchange
+from splice.node.fates import watch
 from splice.node.remote import Named, Remote, not_there
 from splice.uri import Resource, url
 
 if TYPE_CHECKING:
     import asyncio
 
+    from splice.actor.childspec import ChildSpec
     from splice.net.peers import Peers
     from splice.net.wire import Listener, Wire
     from splice.node.launch import Launcher
@@ -92,6 +94,7 @@ class Node:
         self._make_wire = make_wire
         self._address: str | None = None
         self.exchange = Exchange(self)
+        self.scheduler.directory.on_name = self.exchange.name_made
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # ---- addresses and proxies
@@ -181,10 +184,7 @@ class Node:
         if not self._has_many and len(self.scheduler.directory) >= MANY_PROCESSES:
             self._has_many = True
             gc.set_threshold(*GC_THRESHOLDS)
-        made = spawn(self.scheduler, cls, args, kwargs, name)
-        if name is not None:
-            self.exchange.name_made(name)
-        return made
+        return spawn(self.scheduler, cls, args, kwargs, name)
 
     def spawn_many(
         self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -237,6 +237,23 @@ class Node:
         if cell is None:
             raise not_there(self, target.resource)
         return stop(self.scheduler, cell, reason, drain=drain)
+
+    # ---- supervised on other nodes: splice.actor.seat.Abroad
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is being shut down, so what ends on its children shall not come back."""
+        return self.is_closed or self.children.is_closing
+
+    def outpost(self, address: str, supervisor: Cell, spec: ChildSpec) -> Promise:
+        """Start an outpost with a child on another node; a promise of its proxy."""
+        from splice.node.outpost import establish  # 8 ms, for those who supervise
+
+        return establish(self, address, supervisor, spec)
+
+    def watch(self, proc: Proxy) -> Promise:
+        """Have the end of a process told; a promise of its `Down`."""
+        return watch(self, proc._sp_target)
 
     # ---- what they do
 

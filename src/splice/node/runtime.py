@@ -230,7 +230,7 @@ class Runtime(Timing, Insight, Fates):
             sp_id: its name, unique on its node.
             sp_dest: address of the node (or a proxy of a process there); here when None.
             sp_link: link it to the process that spawns it.
-            sp_super: its supervisor, which makes it on its own node; ``sp_restart``,
+            sp_super: its supervisor, on whose node it is made; ``sp_dest``, ``sp_restart``,
                 ``sp_shutdown`` and ``sp_significant`` are then as in `splice.child`.
 
         Returns:
@@ -262,9 +262,7 @@ class Runtime(Timing, Insight, Fates):
                 "sp_link links to the spawning process; no handler runs here"
             )
         if sp_super is not None:
-            if sp_dest is not None:
-                raise ValueError("a child lives on its supervisor's node: no sp_dest")
-            made = spawn_under(sp_super, what, args, kwargs, sp_id)
+            made = spawn_under(sp_super, what, args, kwargs, sp_id, dest=sp_dest)
         else:
             made = self._spawn(what, args, kwargs, sp_id, sp_dest)
         return made if me is None else link_new(self.node, me, made)

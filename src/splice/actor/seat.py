@@ -1,0 +1,307 @@
+"""Seat: where a child of a supervisor lives: in a cell of its node, or at an outpost on another.
+
+::
+
+    Supervisor ─► NearSeat ─► Cell                                on the node of the supervisor
+    Supervisor ─► FarSeat ─► … ─► Outpost ─► NearSeat ─► Cell     on another one
+
+A child lives in the same cell from restart to restart, so its url stays, old proxies reach the new
+one, and mail that was queued is handled by it.  A far seat is gone with its node; then the child
+is given another one.  In the handlers of the owner only, which wait for what is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Final, Protocol, cast
+
+from splice.actor.cell import Cell
+from splice.actor.childspec import SHUTDOWN_SECONDS, ChildSpec
+from splice.actor.context import current_worker
+from splice.actor.endings import is_unwound, kill, release, revive
+from splice.actor.links import Down, extra_of
+from splice.actor.promise import Promise
+from splice.actor.proxy import Proxy, proxy_class, tell
+from splice.actor.restart import comes_back
+from splice.actor.spawning import CONSTRUCT, depart, spawn
+from splice.errors import NodeLost
+from splice.log import logger
+from splice.uri import url
+
+UNWINDING_SECONDS: Final = 0.001
+"""Seconds between two looks whether a killed handler is unwound: that takes one turn."""
+
+_log = logger("actor")
+
+OnEnd = Callable[[Any], None]
+"""Called with the reason when a child has ended that nobody wanted to end."""
+
+
+class Seat(Protocol):
+    """Where a child lives.
+
+    Attributes:
+        is_running: whether it runs, and its end is news.
+        is_gone: whether the seat is no more, so the child needs another one.
+        lost_node: the node that it was lost with, or None.
+    """
+
+    is_running: bool
+    is_gone: bool
+    lost_node: url | None
+
+    @property
+    def proxy(self) -> Proxy:
+        """The proxy of the child."""
+
+    def start(self) -> None:
+        """Begin its first life; what its constructor raises is raised."""
+
+    def restart(self) -> None:
+        """Begin another life in the same cell; what its constructor raises is raised."""
+
+    def stop(self, *, will_return: bool) -> None:
+        """End it, in the time it has; with `will_return` its mail waits for the next life."""
+
+    def release(self) -> None:
+        """Fail the mail that waits: it will not be restarted after all."""
+
+    def orphan(self) -> None:
+        """Have it end, without waiting: its owner has ended."""
+
+    def close(self) -> None:
+        """Give the seat up, whose child has ended."""
+
+
+class NearSeat:
+    """A child in a cell of its owner's node; it is the keeper of that cell.
+
+    Args:
+        owner: who starts and stops it: its supervisor, or the outpost of that.
+        spec: how to make it.
+        on_end: told of its end.
+        supervisor: for messages to people; the owner when None.
+    """
+
+    is_gone: ClassVar[bool] = False
+    lost_node: ClassVar[None] = None
+
+    def __init__(
+        self, owner: Cell, spec: ChildSpec, on_end: OnEnd, supervisor: Any = None
+    ) -> None:
+        self._owner = owner
+        self._spec = spec
+        self._on_end = on_end
+        self._supervisor = supervisor or owner
+        self._cell: Cell | None = None
+        self._will_return = False
+        self.is_running = False
+
+    # ---- splice.actor.links.Keeper
+
+    @property
+    def supervisor(self) -> str:
+        """Who restarts it, for messages to people."""
+        return str(self._supervisor)
+
+    def keeps_mail(self, reason: Any) -> bool:
+        """Whether its mail shall wait for another life."""
+        if self._owner.has_ended or self._owner.scheduler.is_closing:
+            return False
+        if self.is_running:
+            return comes_back(self._spec.restart, reason)
+        return self._will_return
+
+    def ended(self, reason: Any) -> None:
+        """Tell its owner, unless that has ended it or waits for its constructor."""
+        if self.is_running:
+            self.is_running = False
+            self._will_return = comes_back(self._spec.restart, reason)
+            self._on_end(reason)
+
+    # ---- Seat
+
+    @property
+    def cell(self) -> Cell:
+        """The record of the child."""
+        assert self._cell is not None, "it was started"
+        return self._cell
+
+    @property
+    def proxy(self) -> Proxy:
+        """The proxy of the child."""
+        return self.cell.proxy_as(self._spec.cls)
+
+    def start(self) -> None:
+        """Begin its first life; what its constructor raises is raised."""
+        spec = self._spec
+        scheduler = self._owner.scheduler
+        message = spawn(scheduler, spec.cls, spec.args, spec.kwargs, spec.name)
+        self._cell = message.target
+        extra_of(self.cell).keeper = self
+        message.get()
+        self._runs()
+
+    def restart(self) -> None:
+        """Begin another life, when nothing of the last one runs any more."""
+        cell, spec = self.cell, self._spec
+        worker = current_worker()
+        while worker is not None and not is_unwound(cell):
+            cell.scheduler.sleep(worker, UNWINDING_SECONDS)
+        if spec.name is not None and cell.runner.kept is None:
+            cell.scheduler.directory.check_name(spec.name)
+        message = Promise(cell, CONSTRUCT, (spec.cls, spec.args, spec.kwargs))
+        revive(cell, message)
+        message.get()
+        self._runs()
+
+    def _runs(self) -> None:
+        self.is_running = True
+        if self.cell.has_ended:  # right after its constructor
+            self.ended(self.cell.runner.reason)
+
+    def stop(self, *, will_return: bool) -> None:
+        """End it, in the time it has; with `will_return` its mail waits for the next life."""
+        self.is_running = False
+        self._will_return = will_return
+        cell, shutdown = self.cell, self._spec.shutdown
+        if cell.has_ended:
+            if not will_return:
+                release(cell)
+        elif shutdown == "kill":
+            kill(cell)
+        else:
+            ending = depart(cell, "shutdown", shutdown, "killed")
+            ending.exception()
+
+    def release(self) -> None:
+        """Fail the mail that waits: it will not be restarted after all."""
+        release(self.cell)
+
+    def orphan(self) -> None:
+        """Have it end, without waiting: its owner has ended."""
+        self.is_running = self._will_return = False
+        if self._cell is None:
+            return
+        release(self.cell)
+        if not self.cell.has_ended:
+            limit = self._spec.shutdown
+            seconds = limit if isinstance(limit, float | int) else SHUTDOWN_SECONDS
+            depart(self.cell, "shutdown", seconds)
+
+    def close(self) -> None:
+        """Nothing is left: the cell goes with its proxies."""
+
+
+class Abroad(Protocol):
+    """What a supervisor needs of its node for children on others."""
+
+    is_leaving: bool
+
+    def outpost(self, address: str, supervisor: Cell, spec: ChildSpec) -> Promise:
+        """Start an outpost with a child on another node; a promise of its proxy."""
+
+    def watch(self, proc: Proxy) -> Promise:
+        """Have the end of a process told; a promise of its `Down`."""
+
+
+def abroad(owner: Cell) -> Abroad:
+    """Return the node of `owner`, as far as it reaches others."""
+    return cast("Abroad", owner.scheduler.home)
+
+
+class FarSeat:
+    """A child on another node, where an outpost starts and stops it.
+
+    Args:
+        owner: its supervisor.
+        spec: how to make it.
+        on_end: told of its end.
+        address: of the node.
+    """
+
+    def __init__(
+        self, owner: Cell, spec: ChildSpec, on_end: OnEnd, address: str
+    ) -> None:
+        self._owner = owner
+        self._spec = spec
+        self._on_end = on_end
+        self._address = address
+        self._life = 0
+        self._outpost: Any = None
+        self._proxy: Proxy | None = None
+        self._watch: Promise | None = None
+        self.is_running = self.is_gone = False
+        self.lost_node: url | None = None
+
+    @property
+    def proxy(self) -> Proxy:
+        """The proxy of the child."""
+        assert self._proxy is not None, "it was started"
+        return self._proxy
+
+    def start(self) -> None:
+        """Begin its first life; what its constructor raises is raised."""
+        home = abroad(self._owner)
+        self._outpost = home.outpost(self._address, self._owner, self._spec).get()
+        self._watch = home.watch(self._outpost)
+        self._watch.add_done_callback(self._outpost_ended)
+        target = self._outpost.child().get()._sp_target
+        self._proxy = proxy_class(self._spec.cls)(target)
+        self._runs()
+
+    def restart(self) -> None:
+        """Begin another life in the same cell; what its constructor raises is raised."""
+        self._outpost.again().get()
+        self._runs()
+
+    def _runs(self) -> None:
+        self.is_running = True
+        self._life += 1
+        ended = partial(self._child_ended, self._life)
+        self._outpost.ended().add_done_callback(ended)
+
+    def _child_ended(self, life: int, end: Promise) -> None:
+        error = end.exception()
+        if self.is_running and life == self._life:
+            self.is_running = False
+            self._on_end(end.get() if error is None else error)
+
+    def _outpost_ended(self, promise: Promise) -> None:
+        if promise.exception() is not None:  # taken back
+            return
+        down: Down = promise.get()
+        self.is_gone = True
+        reason = down.reason
+        if isinstance(reason, NodeLost) or reason == "shutdown":
+            self.lost_node = down.url
+        if self.is_running:
+            self.is_running = False
+            if not isinstance(reason, NodeLost):
+                text = f"{self._address} keeps {self._proxy} no more ({reason!r})"
+                reason = NodeLost(text, node=self._address)
+            self._on_end(reason)
+
+    def stop(self, *, will_return: bool) -> None:
+        """End it, in the time it has; with `will_return` its mail waits for the next life."""
+        self.is_running = False
+        if not self.is_gone:
+            error = self._outpost.end_child(will_return).exception()
+            if error is not None:
+                _log.info("%s could not be stopped in order: %s", self._proxy, error)
+
+    def release(self) -> None:
+        """Fail the mail that waits: it will not be restarted after all."""
+        if not self.is_gone:
+            tell(self._outpost.release).add_done_callback(Promise.exception)
+
+    def orphan(self) -> None:
+        """Nothing is to be done: its outpost watches its supervisor."""
+
+    def close(self) -> None:
+        """End the outpost."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._outpost is not None and not self.is_gone:
+            self._outpost._sp_target.stop().add_done_callback(Promise.exception)

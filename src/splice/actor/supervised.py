@@ -1,0 +1,145 @@
+"""Child: a supervisor's record of one of its children: how it is made, where it lives, its state.
+
+It finds the place for a child: at first, and again when the node that it lived on is lost.
+Where that may be is decided in `splice.actor.restart`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from splice.actor.cell import Cell
+from splice.actor.childspec import ChildSpec
+from splice.actor.proxy import Proxy
+from splice.actor.restart import Member, places
+from splice.actor.seat import FarSeat, NearSeat, Seat
+from splice.errors import DeliveryError
+from splice.log import logger
+
+_log = logger("actor")
+
+Load = Mapping[str | None, int]
+"""How many children a supervisor has on each node, by address; None is its own."""
+
+
+class Child:
+    """One child of a supervisor.
+
+    Args:
+        owner: the supervisor.
+        key: what that calls it.
+        spec: how to make it.
+        on_end: called with this and the reason, when it has ended and nobody wanted that.
+
+    Attributes:
+        seat: where it lives, once it is started.
+        address: of its node; None for that of its supervisor.
+        is_restarting: it is about to be restarted.
+        has_failed: it has ended, and its supervisor has not seen to it yet.
+    """
+
+    def __init__(
+        self,
+        owner: Cell,
+        key: Any,
+        spec: ChildSpec,
+        on_end: Callable[[Child, Any], None],
+    ) -> None:
+        self.key = key
+        self.spec = spec
+        self.seat: Seat
+        self.address: str | None = None
+        self.is_restarting = False
+        self.has_failed = False
+        self._owner = owner
+        self._on_end = on_end
+        self._lost: set[str] = set()
+
+    @property
+    def state(self) -> str:
+        """What it does, for `ChildInfo`."""
+        if self.seat.is_running:
+            return "running"
+        return "restarting" if self.is_restarting or self.has_failed else "stopped"
+
+    @property
+    def proxy(self) -> Proxy:
+        """Its proxy."""
+        return self.seat.proxy
+
+    @property
+    def member(self) -> Member:
+        """What decisions need to know of it."""
+        is_active = self.state != "stopped"
+        return Member(self.key, self.spec.restart, self.spec.significant, is_active)
+
+    def start(self, load: Load) -> None:
+        """Begin its first life; what its constructor raises is raised.
+
+        Raises:
+            DeliveryError: none of the nodes that it may live on could be reached.
+        """
+        self._place(places(self.spec.dest, (), load))
+
+    def restart(self, load: Load) -> None:
+        """Begin another life: in its seat, or if that is gone in a new one elsewhere."""
+        if self.seat.is_gone or not self._restart_there():
+            if self.seat.lost_node is not None:
+                self._lost.add(self.seat.lost_node.address)
+            self._place(places(self.spec.dest, self._lost, load, is_restart=True))
+        self.is_restarting = False
+
+    def _restart_there(self) -> bool:
+        """Restart it in its seat; False when that is gone."""
+        try:
+            self.seat.restart()
+        except DeliveryError:  # of its outpost, or of its own constructor
+            if not self.seat.is_gone:
+                raise
+            return False
+        return True
+
+    def _place(self, addresses: tuple[str | None, ...]) -> None:
+        *others, last = addresses
+        for address in others:
+            try:
+                self._sit(address)
+            except DeliveryError as error:
+                _log.warning("%r cannot live on %s: %s", self.key, address, error)
+                if address is not None:
+                    self._lost.add(address)
+            else:
+                return
+        self._sit(last)
+
+    def _sit(self, address: str | None) -> None:
+        before: Any = getattr(self, "seat", None)
+        seat: Any
+        if address is None:
+            seat = NearSeat(self._owner, self.spec, self._ended)
+        else:
+            seat = FarSeat(self._owner, self.spec, self._ended, address)
+        self.seat = seat  # now: a supervisor that is killed meanwhile must know of it
+        try:
+            seat.start()
+        except BaseException:
+            seat.close()
+            if before is not None:
+                self.seat = before
+            raise
+        self.address = address
+
+    def _ended(self, reason: Any) -> None:
+        self.has_failed = True
+        self._on_end(self, reason)
+
+    def stop(self, *, will_return: bool) -> None:
+        """End it, in the time it has; with `will_return` its mail waits for the next life."""
+        self.is_restarting = self.has_failed = False
+        self.seat.stop(will_return=will_return)
+
+    def orphan(self) -> None:
+        """Have it end, without waiting: its supervisor has ended."""
+        self.is_restarting = False
+        self.seat.orphan()

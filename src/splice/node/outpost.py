@@ -1,0 +1,109 @@
+"""Outpost: the process that keeps one child of a supervisor that lives on another node.
+
+::
+
+    Supervisor ─ FarSeat ─► Outpost ─ NearSeat ─► child
+        ▲                      │ ▲                  │
+        └── its end ◄──────────┘ └───── its end ◄───┘
+
+It does there what the supervisor has decided, and keeps the child's mail meanwhile.  Each watches
+the other: an outpost that has lost its supervisor ends, and its child with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from splice.actor.childspec import ChildSpec
+from splice.actor.deferred import Deferred
+from splice.actor.endings import kill
+from splice.actor.handlers import NamedHandler
+from splice.actor.links import extra_of
+from splice.actor.process import Process
+from splice.actor.promise import Promise
+from splice.actor.proxy import Proxy
+from splice.actor.seat import NearSeat
+from splice.node.agent import NAME
+from splice.node.fates import watch
+from splice.uri import url
+
+if TYPE_CHECKING:
+    from splice.actor.cell import Cell
+    from splice.node.node import Node
+
+
+class Outpost(Process):
+    """Keeps one child.
+
+    Args:
+        supervisor: whose child it is.
+        spec: how to make it.
+    """
+
+    def __init__(self, supervisor: Proxy, spec: ChildSpec) -> None:
+        cell = self._sp_cell
+        self._end = _unseen()
+        whose = supervisor._sp_target
+        self._seat = NearSeat(cell, spec, self._has_ended, supervisor=whose)
+        extra_of(cell).at_end = self._orphan
+        node: Any = cell.scheduler.home
+        watch(node, whose).add_done_callback(self._is_left)
+        self._seat.start()
+
+    def child(self) -> Proxy:
+        """Answer the proxy of the child."""
+        return self._seat.proxy
+
+    def ended(self) -> Promise:
+        """Answer, when it has ended, why it did: as a value, or with the error itself."""
+        return self._end
+
+    def again(self) -> None:
+        """Begin another life of the child."""
+        self._end = _unseen()
+        self._seat.restart()
+
+    def end_child(self, will_return: bool) -> None:
+        """End the child, in the time it has."""
+        self._seat.stop(will_return=will_return)
+
+    def release(self) -> None:
+        """Fail the mail that waits for another life."""
+        self._seat.release()
+
+    def sp_terminate(self, reason: Any) -> None:
+        """End the child."""
+        if not self._sp_cell.scheduler.is_closing:  # then all are ended anyway
+            self._seat.stop(will_return=False)
+
+    def _has_ended(self, reason: Any) -> None:
+        if isinstance(reason, BaseException):
+            self._end.fail(reason)
+        else:
+            self._end.set(reason)
+
+    def _orphan(self, reason: Any) -> None:
+        self._seat.orphan()
+
+    def _is_left(self, down: Promise) -> None:
+        if down.exception() is None:
+            # at once, whatever it is at; the child has its time nevertheless
+            kill(self._sp_cell, "shutdown")
+
+
+def _unseen() -> Deferred:
+    """Return a Deferred that may fail without anybody having asked for it."""
+    deferred = Deferred()
+    deferred.add_done_callback(Promise.exception)
+    return deferred
+
+
+_SPAWN: Final = NamedHandler("spawn")
+
+
+def establish(node: Node, address: str, supervisor: Cell, spec: ChildSpec) -> Promise:
+    """Start an outpost with a child on another node; a promise of its proxy."""
+    agent: Any = node.connect(url(NAME, address))._sp_target
+    owner = node.proxy_of(supervisor)
+    made: Promise = agent.ask(_SPAWN, (Outpost, (owner, spec), {}, None), None)
+    return made
