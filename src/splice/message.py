@@ -8,7 +8,7 @@ with the sender (`net.codec` puts only immutable scalars or finished payloads in
     (RESPONSE, id, succeeded, value)                   the answer, or the error
     (REFUSED,  id, error)                              the receiver could not take it
     (SIGNAL,   name, resource, source, value)          see `node.signals`
-    (CANCEL,   id, resource, asked)                    give up the request with the id `asked`
+    (CANCEL,   id, asked, is_begun_too)                give up the request with the id `asked`
     (SIGNAL,   "probe", id, turn, hops)                what does the debtor of our request wait for?
     (SIGNAL,   "ring", id, turn, hops)                 a ring was found: does it still stand?
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
 
-from splice import Cancelled, CannotWait, Process, runtime, sync, syncmany
+from splice import (
+    Cancelled,
+    CannotWait,
+    Process,
+    blocking,
+    runtime,
+    sync,
+    syncmany,
+)
+from splice.config import Config
 from splice.errors import NodeLost
 from splice.testing.simulation import Simulation
 from splice.uri import url
@@ -39,8 +49,17 @@ class Clerk(Process):
             self.notes.append("awake")
         return "rested"
 
+    @blocking
+    def read(self, gate: str) -> str:
+        self.notes.append(gate)
+        gates[gate].wait(10)
+        return gate
+
     def seen(self) -> list[Any]:
         return self.notes
+
+
+gates: dict[str, Event] = {}
 
 
 class Asker(Process):
@@ -190,6 +209,79 @@ def test_a_cancelled_far_message_is_no_failure_to_report(
     assert sim.run(one, scenario)
     gc.collect()
     assert [r.getMessage() for r in caplog.records] == []
+
+
+def test_a_message_kept_for_a_name_of_a_young_node_is_taken_back(
+    sim: Simulation,
+) -> None:
+    one = sim.node()
+    sim.advance(10)
+    two = sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.connect(url("clerk", two.address))
+        dropped, kept = clerk.note(1), clerk.note(2)
+        runtime.sleep(0.1)  # there, and nobody has the name yet
+        verdict = dropped.cancel()
+        runtime.spawn(Clerk, sp_id="clerk", sp_dest=two.address)
+        return verdict, type(dropped.exception()), sync(kept), sync(clerk.seen())
+
+    assert sim.run(one, scenario) == (True, Cancelled, 2, [2])
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_blocking_handler_that_has_no_thread_yet_never_runs(is_far: bool) -> None:
+    sim = Simulation(seed=1, config=Config(blocking_threads=1))
+    one, two = sim.node(), sim.node()
+    gates["first"], gates["second"] = Event(), Event()
+
+    def scenario() -> Any:
+        place = (two if is_far else one).address
+        first, second = (runtime.spawn(Clerk, sp_dest=place) for _ in range(2))
+        holds, waits, queued = first.read("first"), second.read("second"), second.seen()
+        sync(runtime.spawn(Clerk, sp_dest=place).seen())  # they are at it now
+        verdict = waits.cancel()
+        seen = queued.get()  # the process goes on at once
+        gates["first"].set()
+        return verdict, type(waits.exception()), seen, sync(holds), sync(second.seen())
+
+    outcome = sim.run(one, scenario)
+    sim.close()
+    assert outcome == (True, Cancelled, [], "first", [])
+
+
+def test_a_message_behind_a_blocking_handler_is_taken_back(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+    gates["held"] = Event()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        held, dropped = clerk.read("held"), clerk.note(1)
+        sync(runtime.spawn(Clerk, sp_dest=two.address).seen())
+        verdict = dropped.cancel()
+        gates["held"].set()
+        return verdict, sync(held), sync(clerk.seen())
+
+    assert sim.run(one, scenario) == (True, "held", ["held"])
+
+
+def test_a_message_sent_into_a_cut_connection_is_taken_back_when_it_is_mended(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=two.address)
+        clerk.work(60)
+        sim.network.cut(one.address, two.address)
+        sent = clerk.note(1)
+        runtime.sleep(1)
+        word = sent.cancel_nowait()
+        runtime.sleep(1)
+        sim.network.heal(one.address, two.address)
+        return word.get(), type(sent.exception()), sync(clerk.seen())
+
+    assert sim.run(one, scenario) == (True, Cancelled, ["begun", "done"])
 
 
 @pytest.mark.parametrize("seed", range(10))

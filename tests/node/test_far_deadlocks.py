@@ -327,6 +327,52 @@ def test_only_one_wait_of_a_ring_is_refused(sim: Simulation) -> None:
     assert refused == [max(ring)]
 
 
+class Noting(Echo):
+    """Asks whoever asks it for a note; it has its own list of those."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[int] = []
+
+    def ask_note(self, number: int, *path: Any) -> Any:
+        if len(path) == 1:
+            return sync(path[0].note(number))
+        return sync(path[0].ask_note(number, *path[1:]))
+
+    async def await_note(self, number: int, *path: Any) -> Any:
+        if len(path) == 1:
+            return await path[0].note(number)
+        return await path[0].await_note(number, *path[1:])
+
+    def note(self, number: int) -> None:
+        self.notes.append(number)
+
+    def seen(self) -> list[int]:
+        return self.notes
+
+
+@pytest.mark.parametrize("handler", ["ask_note", "await_note"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_was_asked_in_vain_is_taken_back_where_it_has_not_begun(
+    sim: Simulation, handler: str, turned: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        a, b = (runtime.spawn(Noting, sp_dest=node.address) for node in (one, two))
+        if turned:  # which of them gives way depends on their urls
+            a, b = b, a
+        with pytest.raises(DeadlockError):
+            getattr(a, handler)(7, b, a).get(timeout=60)
+        is_greater = str(a.sp_url) > str(b.sp_url)
+        return is_greater, sync(a.seen()), sync(a.echo(1)), sync(b.echo(1))
+
+    first_gave_way, seen, *alive = sim.run(sim.node(), scenario)
+    # the wait of the first, if it gives way, was for what had begun: that ends by itself
+    assert seen == ([7] if first_gave_way else [])
+    assert alive == [1, 1]
+
+
 def test_nothing_is_left_over_when_a_ring_is_broken(sim: Simulation) -> None:
     assert run_ring(sim, "try_ask", 3) == "gave way"
     sim.loop.advance(200)

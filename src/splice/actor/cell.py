@@ -115,7 +115,7 @@ class Cell:
             if type(runner) is Ended:
                 if runner.kept is not None:
                     runner.kept.append(message)
-                else:
+                elif message.state == PENDING:  # else cancelled before it came
                     message.reject(self.stopped_error(message))
                 return
             self.head = message
@@ -137,7 +137,7 @@ class Cell:
         message.next = self.head
         self.head = message
 
-    def cancel_message(self, message: Promise) -> bool:
+    def cancel_message(self, message: Promise, is_begun_too: bool) -> bool:
         """Prevent or stop the handling of `message`; False when it is too late."""
         if message.next is not TAKEN_OUT:
             # still queued: the caller empties it, the scheduler skips it
@@ -146,18 +146,8 @@ class Cell:
             return True
         runner = self.runner
         if getattr(runner, "message", None) is message:
-            return bool(runner.cancel())
+            return bool(runner.cancel(is_begun_too))
         return False
-
-    def find(self, is_waiter: Callable[[Any], bool]) -> Promise | None:
-        """Return the message in the mailbox or at hand whose waiter is the one looked for."""
-        at_hand: Promise | None = getattr(self.runner, "message", None)
-        if at_hand is not None and is_waiter(at_hand.waiter):
-            return at_hand
-        message: Promise | None = self.head
-        while message is not None and not is_waiter(message.waiter):
-            message = message.next
-        return message
 
     def mail(self) -> int:
         """Count the messages in the mailbox."""

@@ -100,8 +100,8 @@ class Elsewhere(Protocol):
     def is_here(self) -> bool:
         """Whether the running code is that handler itself."""
 
-    def cancel(self) -> bool:
-        """Stop the handler; False when that cannot be done."""
+    def cancel(self, is_begun_too: bool = True) -> bool:
+        """Stop the handler, or keep it from beginning; False when that cannot be done."""
 
 
 _elsewhere: ContextVar[Any] = ContextVar("splice_process", default=None)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from _thread import get_ident
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
@@ -144,9 +145,9 @@ class RunningTask:
         except RuntimeError:  # a thread without a loop, given the handler's context
             return False
 
-    def cancel(self) -> bool:
+    def cancel(self, is_begun_too: bool = True) -> bool:
         """Cancel the task."""
-        return self.task.cancel()
+        return is_begun_too and self.task.cancel()
 
     def frames(self) -> list[FrameType]:
         """Return where the coroutine awaits, innermost first."""
@@ -180,8 +181,8 @@ class BlockingHandler(Handler):
         message: Promise,
         running: RunningThread,
     ) -> None:
-        if cell.has_ended or message.target is not cell:
-            return  # killed while it waited for a thread
+        if cell.has_ended or message.target is not cell or not running.begin():
+            return  # cancelled or killed while it waited for a thread
         running.thread = get_ident()
         error: BaseException | None = None
         value: Any = None
@@ -196,11 +197,26 @@ class BlockingHandler(Handler):
 
 
 class RunningThread:
-    """In ``Cell.runner``: a blocking handler at work; a thread cannot be stopped."""
+    """In ``Cell.runner``: a blocking handler; once it has begun, its thread cannot be stopped.
 
-    __slots__ = ("message", "since", "thread", "wait_number", "waiter", "waiting")
+    Attributes:
+        begin: called once with True for an answer, by who begins it or by who gives it up.
+        thread: which thread it runs on, while it does.
+    """
+
+    __slots__ = (
+        "begin",
+        "message",
+        "since",
+        "thread",
+        "wait_number",
+        "waiter",
+        "waiting",
+    )
 
     def __init__(self, message: Promise) -> None:
+        # a lock, for the pool's thread and that of the node may want it at the same time
+        self.begin: Callable[[], bool] = partial(allocate_lock().acquire, False)
         self.message = message
         self.waiting: Promise | None = None
         self.waiter: Any = None
@@ -212,9 +228,14 @@ class RunningThread:
         """Whether the running code is on the handler's own thread."""
         return self.thread == get_ident()
 
-    def cancel(self) -> bool:
-        """Say that it cannot be done."""
-        return False
+    def cancel(self, is_begun_too: bool = True) -> bool:
+        """Keep it from beginning; False when it has begun."""
+        if not self.begin():
+            return False
+        cell: Any = self.message.target
+        # later, when who gives it up has settled it
+        cell.scheduler.post(finished, cell, self.message, None, None)
+        return True
 
     def frames(self) -> list[FrameType]:
         """Return where the thread is, innermost first."""

@@ -304,9 +304,10 @@ class Monitor(Promise):
             self.reject(error)
             self.look()
 
-    def _cancel(self, verdict: Promise) -> None:
+    def call_off(self, verdict: Promise, *, is_begun_too: bool = True) -> None:
+        """Watch no more."""
         self._take_back()
-        super()._cancel(verdict)
+        super().call_off(verdict, is_begun_too=is_begun_too)
 
     def _take_back(self) -> None:
         self._forget()

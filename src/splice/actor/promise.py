@@ -169,9 +169,9 @@ class Promise:
         """Like `cancel`, and return a promise of True or False at once."""
         verdict = Promise(self.scheduler)
         if get_ident() == self.scheduler.thread:
-            self._cancel(verdict)
+            self.call_off(verdict)
         else:
-            self.scheduler.post(self._cancel, verdict)
+            self.scheduler.post(self.call_off, verdict)
         return verdict
 
     def then(self, function: Callable[[Any], Any]) -> Promise:
@@ -308,6 +308,31 @@ class Promise:
         """Make the error of a wait that took too long."""
         return TimeoutError(f"no answer from {self.describe()} within {timeout} s")
 
+    def withdraw(self) -> None:
+        """Give the message up if its handler has not begun; node's thread only."""
+        self.call_off(Promise(self.scheduler), is_begun_too=False)
+
+    def call_off(self, verdict: Promise, *, is_begun_too: bool = True) -> None:
+        """Give the message up, and settle `verdict` with whether that came in time.
+
+        Node's thread only.
+
+        Args:
+            is_begun_too: stop an async handler that is at work; else only one not begun.
+        """
+        cancel = getattr(self.target, "cancel_message", None)
+        if self.state != PENDING:
+            done: Any = False
+        else:
+            done = cancel is None or cancel(self, is_begun_too)
+        # else too late, or a promise of it; or the debtor has settled it while cancelling
+        if done is True and self.state == PENDING:
+            what = self.describe()
+            self.handler, self.args, self.kwargs = None, (), None
+            self.reject(Cancelled(f"{what} was cancelled"))
+            self.look()
+        verdict.settle(done)
+
     # ---- waiters
 
     def add_waiter(self, waiter: Waiter | Worker) -> None:
@@ -396,20 +421,6 @@ class Promise:
                 handler.waiting = None
             if self.state == PENDING:  # the awaiting task was cancelled
                 self._drop_waiter_threadsafe(waiter)
-
-    def _cancel(self, verdict: Promise) -> None:
-        cancel = getattr(self.target, "cancel_message", None)
-        if self.state != PENDING:
-            done: Any = False
-        else:
-            done = cancel is None or cancel(self)
-        # else too late, or a promise of it; or the debtor has settled it while cancelling
-        if done is True and self.state == PENDING:
-            what = self.describe()
-            self.handler, self.args, self.kwargs = None, (), None
-            self.reject(Cancelled(f"{what} was cancelled"))
-            self.look()
-        verdict.settle(done)
 
 
 class Tell(Promise):

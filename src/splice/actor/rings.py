@@ -21,19 +21,17 @@ from __future__ import annotations
 from _thread import get_ident
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.context import Worker
-from splice.actor.waiters import PENDING
+from splice.actor.lines import Call, call_of, ring_text
+from splice.actor.waiters import PENDING, Callback
 from splice.errors import DeadlockError
 
 if TYPE_CHECKING:
     from splice.actor.cell import Cell
     from splice.actor.promise import Promise
     from splice.actor.scheduler import Scheduler
-
-_Step = tuple[list["Promise"], int]
-"""The messages whose handlers wait, one for the next, and the index of the step before."""
 
 
 def check_ring(goal: Any, promise: Promise) -> None:
@@ -46,7 +44,7 @@ def check_ring(goal: Any, promise: Promise) -> None:
 
     Raises:
         DeadlockError: the debtor of `promise` waits, over any number of others, for `goal`;
-            the text names all of them.
+            the text names all of them.  What was asked in vain is taken back.
     """
     is_idle = getattr(promise.target, "runner", None) is None
     if is_idle and promise.value is None and promise is not goal:
@@ -55,10 +53,28 @@ def check_ring(goal: Any, promise: Promise) -> None:
     if ring and (timed := _timed_tasks(promise.scheduler.loop)):
         ring = [] if _is_timed(goal, timed) else _find(goal, promise, timed)
     if ring:
-        raise DeadlockError(
-            f"{' -> '.join(dict.fromkeys(ring))} -> {ring[0]}: each would wait for the next "
-            "for ever; use tell, a timeout, or answer with a promise"
-        )
+        error = DeadlockError(ring_text(ring))
+        take_back(promise)
+        raise error
+
+
+def take_back(promise: Promise) -> None:
+    """Cancel what the wait for `promise`, which was refused, has asked for in vain.
+
+    Not what has begun already, nor what others wait for as well.
+    """
+    if promise.waiter is not None or promise.scheduler.thread != get_ident():
+        return
+    promise.add_waiter(_NOBODY)
+    to_do = [promise]
+    while to_do:
+        waited = to_do.pop()
+        owed = waited.value
+        if owed is not None:  # by others, of which this one is made
+            parts = owed if type(owed) is list else [owed]
+            to_do += [part for part in parts if type(part.waiter) is not list]
+        elif waited.handler is not None and waited.scheduler.thread == get_ident():
+            waited.withdraw()
 
 
 def _timed_tasks(loop: Any) -> set[Any]:
@@ -80,7 +96,7 @@ def _is_timed(runner: Any, timed: Collection[Any]) -> bool:
     return bool(timed) and getattr(runner, "task", None) in timed
 
 
-def _find(goal: Any, promise: Promise, timed: Collection[Any] = ()) -> list[str]:
+def _find(goal: Any, promise: Promise, timed: Collection[Any] = ()) -> list[Call]:
     """Search from `promise` through debtors and what they wait for; the handlers passed.
 
     Those who run in one of the tasks `timed` wait for nobody.
@@ -91,7 +107,7 @@ def _find(goal: Any, promise: Promise, timed: Collection[Any] = ()) -> list[str]
     while to_do:
         waited, before = to_do.pop()
         if waited is goal:
-            return _names(steps, before) or [waited.describe()]
+            return _calls(steps, before) or [(waited.describe(), "this node", "")]
         if waited.state != PENDING:
             continue
         settled_by = waited.value
@@ -101,13 +117,13 @@ def _find(goal: Any, promise: Promise, timed: Collection[Any] = ()) -> list[str]
             continue
         handlers, runner, following = _debtor(waited)
         if runner is goal:
-            steps.append((handlers, before))
-            return _names(steps, len(steps) - 1)
+            steps.append((Wait(runner, handlers), before))
+            return _calls(steps, len(steps) - 1)
         if following is None or _is_timed(runner, timed):
             continue
         if id(runner) not in seen:
             seen.add(id(runner))
-            steps.append((handlers, before))
+            steps.append((Wait(runner, handlers), before))
             to_do.append((following, len(steps) - 1))
     return []
 
@@ -125,6 +141,13 @@ class Wait:
     handlers: list[Promise]
 
 
+_NOBODY: Final = Callback(lambda _: None)
+"""Waits for what a refused wait was for: how that ends is no news to anybody."""
+
+_Step = tuple[Wait, int]
+"""A wait, and the index of the step before."""
+
+
 def far_ends(
     promise: Promise, scheduler: Scheduler
 ) -> list[tuple[Promise, list[Wait]]]:
@@ -139,7 +162,7 @@ def far_ends(
         the waits that lead to it, in order.
     """
     seen: set[int] = set()
-    steps: list[tuple[Wait, int]] = []
+    steps: list[_Step] = []
     to_do: list[tuple[Promise, int]] = [(promise, -1)]
     ends: list[tuple[Promise, list[Wait]]] = []
     while to_do:
@@ -165,7 +188,7 @@ def far_ends(
     return ends
 
 
-def _way(steps: list[tuple[Wait, int]], index: int) -> list[Wait]:
+def _way(steps: list[_Step], index: int) -> list[Wait]:
     way: list[Wait] = []
     while index >= 0:
         wait, index = steps[index]
@@ -196,10 +219,10 @@ def _from(cell: Cell, worker: Worker) -> list[Promise]:
     return stack[-1:]
 
 
-def _names(steps: list[_Step], index: int) -> list[str]:
-    """Return the names of the handlers on the way to the step `index`, as they wait."""
-    names: list[str] = []
-    while index >= 0:
-        messages, index = steps[index]
-        names[:0] = [message.describe() for message in messages]
-    return names
+def _calls(steps: list[_Step], index: int) -> list[Call]:
+    """Return the handlers on the way to the step `index`, as they wait."""
+    return [
+        call_of(wait.runner, message)
+        for wait in _way(steps, index)
+        for message in wait.handlers
+    ]

@@ -47,7 +47,6 @@ from splice.node.replies import (
     Reply,
     Verdict,
     again,
-    is_reply,
     size_of_request,
     size_with,
     skip,
@@ -113,6 +112,8 @@ class Exchange:
                 NodeLost(f"{self._node} was shut down", verdict="not delivered")
             )
             return
+        if message.state != PENDING:
+            return  # cancelled on its way to this thread
         dialogue = target.dialogue
         if dialogue is None or dialogue.is_over:
             try:
@@ -167,9 +168,13 @@ class Exchange:
         if not self._scheduler.scheduled:
             self._scheduler.schedule()
 
-    def cancel(self, message: Promise, target: Remote) -> bool | Promise:
-        """Give a request up that was sent; a promise where only the other node can tell."""
-        asked: int = message.next
+    def cancel(
+        self, message: Promise, target: Remote, is_begun_too: bool
+    ) -> bool | Promise:
+        """Give a request up; a promise where it was sent, and only the other node can tell."""
+        asked: int | None = message.next
+        if asked is None:
+            return True  # on its way to this thread
         for dialogue in self._dialogues.values():
             if dialogue.asked.get(asked) is not message:
                 continue
@@ -181,7 +186,7 @@ class Exchange:
             ident = next(self._message_ids)
             dialogue.asked[ident] = word
             # prompt, and yet behind the request, which stands in a frame already
-            entry = (CANCEL, ident, target.url.resource, asked)
+            entry = (CANCEL, ident, asked, is_begun_too)
             self._send_word(dialogue.peer, entry)
             return verdict
         return False
@@ -264,6 +269,8 @@ class Exchange:
     def _deliver(
         self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
     ) -> None:
+        if message.state != PENDING:
+            return  # cancelled while it was kept
         cell = self._scheduler.directory.get(resource)
         if cell is None:
             self._keep_or_refuse(peer, message, resource, name, entry)
@@ -278,6 +285,7 @@ class Exchange:
         self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
     ) -> None:
         again = partial(self._deliver, peer, message, resource, name, entry)
+        message.target = self._scheduler  # nobody else can be asked about it
         if not self.keep(resource, again):
             self._refuse(peer, entry, not_there(self._node, resource))
             message.waiter.give_back()
@@ -313,12 +321,15 @@ class Exchange:
         self._scheduler.schedule()
 
     def _take_cancel(self, peer: Peer, entry: Entry) -> None:
-        _, ident, resource, asked = entry
-        cell = self._scheduler.directory.get(resource)
-        message = None if cell is None else cell.find(partial(is_reply, peer, asked))
-        # what it settles the request with is sent first
-        came_in_time = message is not None and message.cancel()
-        self._send_word(peer, (RESPONSE, ident, True, came_in_time))
+        _, ident, asked, is_begun_too = entry
+        verdict = Promise(self._scheduler)
+        # a node may have two handles, of which the request has come by the other
+        for other, owing in list(self.owing.items()):
+            message = owing.get(asked)
+            if message is not None and other.incarnation == peer.incarnation:
+                # what it settles the request with is sent first
+                message.call_off(verdict, is_begun_too=is_begun_too)
+        self._send_word(peer, (RESPONSE, ident, True, verdict.value is True))
 
     def _send_word(self, peer: Peer, entry: Entry) -> None:
         peer.send(Outgoing(entry, (), None, True))

@@ -16,10 +16,9 @@ more: if all of its waits still stand, they stood together when the first round 
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-Call = tuple[str, str, str]
-"""A handler: its process and name, its node's address, the line of its source."""
+from splice.actor.lines import Call, ring_text
 
 
 class Stop(NamedTuple):
@@ -56,11 +55,6 @@ class Hop(NamedTuple):
 
 Hops = tuple[Hop, ...]
 
-_ADVICE: Final = (
-    "each would wait for the next for ever; use tell, a timeout, or answer with "
-    "a promise"
-)
-
 
 def ring_of(hops: Hops, here: Hop) -> Hops | None:
     """Return the ring that `here` closes with the hops before it, or None.
@@ -95,13 +89,7 @@ def gives_way(ring: Hops) -> Stop:
 
 def describe(ring: Hops) -> str:
     """Say who waits for whom, for messages to people."""
-    calls = dict.fromkeys(c for hop in ring for stop in hop.stops for c in stop.calls)
-    names = [f"{name} on {node}" for name, node, _ in calls]
-    lines = [
-        f"\n  {name} on {node}" + (f" waits at {line}" if line else "")
-        for name, node, line in calls
-    ]
-    return f"{' -> '.join(names)} -> {names[0]}: {_ADVICE}{''.join(lines)}"
+    return ring_text(c for hop in ring for stop in hop.stops for c in stop.calls)
 
 
 def pack(hops: Hops) -> tuple[Any, ...]:

@@ -23,9 +23,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.context import Worker
-from splice.actor.lines import line_of
+from splice.actor.lines import call_of
 from splice.actor.promise import PENDING, Promise
-from splice.actor.rings import Wait, far_ends
+from splice.actor.rings import Wait, far_ends, take_back
 from splice.errors import DeadlockError
 from splice.log import logger
 from splice.message import SIGNAL, Entry
@@ -222,13 +222,15 @@ class Prober:
 
     def _break(self, runner: Any, error: DeadlockError) -> None:
         """Raise `error` in the wait of `runner`."""
+        promise = runner.waiting
         if type(runner) is Worker:
             self._node.scheduler.inject(runner, error)
-            return
-        promise, waiter = runner.waiting, runner.waiter
-        promise.drop_waiter(waiter)
-        runner.waiting = runner.waiter = None
-        waiter.refuse(error)
+        else:
+            waiter = runner.waiter
+            promise.drop_waiter(waiter)
+            runner.waiting = runner.waiter = None
+            waiter.refuse(error)
+        take_back(promise)
 
     def _send(self, ident: int, name: str, turn: Turn, hops: Hops) -> None:
         """Send a probe after our request `ident`, to the node that owes its answer."""
@@ -261,11 +263,7 @@ class Prober:
         if not runner.wait_number:
             runner.wait_number = next(self._numbers)
             self._numbered[runner.wait_number] = runner
-        address = self._node.address
-        calls = tuple(
-            (message.describe(), address, line_of(runner, message))
-            for message in wait.handlers
-        )
+        calls = tuple(call_of(runner, message) for message in wait.handlers)
         at_hand = runner.stack[-1] if type(runner) is Worker else runner.message
         return Stop(runner.wait_number, str(at_hand.target.url), calls)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from splice.actor.handlers import Handler
-from splice.actor.promise import Promise, Tell
+from splice.actor.promise import PENDING, Promise, Tell
 from splice.actor.proxy import Proxy
 from splice.errors import ProcessNotFound, ProcessStopped
 from splice.net.codec import encode_arguments
@@ -110,11 +110,11 @@ class Remote:
         """Return the function that makes a proxy from a url on another node."""
         return self.node.rebuild
 
-    def cancel_message(self, message: Promise) -> bool | Promise:
+    def cancel_message(self, message: Promise, is_begun_too: bool) -> bool | Promise:
         """Have the other node give `message` up; a promise where only that node can tell."""
         if message.handler is None:
             return True  # no message, but what follows one here
-        return self.node.exchange.cancel(message, self)
+        return self.node.exchange.cancel(message, self, is_begun_too)
 
     def __str__(self) -> str:
         return str(self.url)
@@ -152,6 +152,8 @@ class Named:
     def put(self, message: Promise) -> None:
         """Hand `message` to who bears the name now; node's thread only."""
         cell = self.scheduler.directory.get(self.resource)
+        if message.state != PENDING:
+            return  # cancelled on its way here
         if cell is None:
             message.reject(not_there(self.node, self.resource))
         else:
@@ -175,9 +177,9 @@ class Named:
         """Return the function that makes a proxy from a url on another node."""
         return self.node.rebuild
 
-    def cancel_message(self, message: Promise) -> bool:
-        """The message was refused or handed on: there is nothing to take back here."""
-        return False
+    def cancel_message(self, message: Promise, is_begun_too: bool) -> bool:
+        """Take back a message on its way here; later it is refused, or its target another."""
+        return True
 
     def __str__(self) -> str:
         return str(self.resource)

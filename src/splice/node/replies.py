@@ -95,17 +95,6 @@ class Reply(Receipt):
         self.exchange.note_drawer(self.peer, coroutine)
 
 
-def is_reply(peer: Peer, ident: int, waiter: Any) -> bool:
-    """Tell whether `waiter`, or one of them, answers that request of `peer`."""
-    if type(waiter) is list:
-        return any(is_reply(peer, ident, one) for one in waiter)
-    return (
-        type(waiter) is Reply
-        and waiter.ident == ident
-        and waiter.peer.incarnation == peer.incarnation  # a node may have two handles
-    )
-
-
 class Verdict:
     """Settles the promise that a cancel came in time, when the other node has told."""
 
