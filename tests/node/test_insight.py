@@ -10,8 +10,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from splice import Deferred, Process, ProcessNotFound, blocking, runtime, sync
-from splice.node.dump import dump_of
+from splice import (
+    Deferred,
+    Process,
+    ProcessNotFound,
+    Supervisor,
+    blocking,
+    runtime,
+    sync,
+)
+from splice.node.dump import TIED_LINES, dump_of
 from splice.node.node import Node
 from splice.testing.simulation import Simulation
 
@@ -51,6 +59,11 @@ class Clerk(Process):
 
     def me(self):
         return runtime.info(self)
+
+
+class Watcher(Clerk):
+    def watch(self, proc):
+        runtime.monitor(proc)
 
 
 @pytest.fixture
@@ -177,6 +190,81 @@ def test_a_blocking_handler_is_running_on_its_thread(sim, one):
     info = sim.run(one, scenario)
     assert (info.state, info.handler) == ("running", "block")
     assert re.fullmatch(r"threading.py:\d+ in wait", info.line)
+
+
+def named(proc, kind="Clerk"):
+    return f"{kind} {proc.sp_id} at {proc.sp_url.address}/{proc.sp_id}"
+
+
+def test_links_monitors_and_the_supervisor_are_told(sim, one, other):
+    def scenario():
+        sup = runtime.spawn(Supervisor, sp_dest=other.address)
+        clerk = runtime.spawn(Watcher, sp_super=sup)
+        neighbour = runtime.spawn(Clerk, sp_dest=other.address)
+        runtime.link(clerk, neighbour)
+        sync(clerk.watch(neighbour))
+        runtime.sleep(1)
+        expected = ((named(neighbour),), (named(neighbour),), named(sup, "Supervisor"))
+        return runtime.info(clerk), expected
+
+    info, expected = sim.run(one, scenario)
+    assert (info.links, info.monitors, info.supervisor) == expected
+
+
+def test_a_link_monitor_or_supervisor_on_another_node_is_told_by_its_url(sim, one):
+    two = sim.node()
+
+    def scenario():
+        sup, far = runtime.spawn(Supervisor), runtime.spawn(Clerk)
+        clerk = runtime.spawn(Watcher, sp_super=sup, sp_dest=two.address)
+        runtime.link(clerk, far)
+        sync(clerk.watch(far))
+        runtime.sleep(1)
+        return runtime.info(clerk), str(far.sp_url), str(sup.sp_url)
+
+    info, far, sup = sim.run(one, scenario)
+    assert (info.links, info.monitors, info.supervisor) == ((far,), (far,), sup)
+
+
+def test_a_process_without_ties_has_none(sim, one):
+    info = sim.run(one, lambda: runtime.info(runtime.spawn(Clerk)))
+    assert (info.links, info.monitors, info.supervisor) == ((), (), "")
+
+
+def test_a_dump_tells_who_is_tied_to_whom(sim, one):
+    def scenario():
+        sup = runtime.spawn(Supervisor, sp_id="sup")
+        for _ in range(2):
+            runtime.spawn(Clerk, sp_super=sup)
+        hub = runtime.spawn(Watcher, sp_id="hub")
+        for _ in range(12):
+            runtime.link(hub, runtime.spawn(Clerk))
+        sync(hub.watch(sup))
+        return dump_of(one)
+
+    text = sim.run(one, scenario)
+    here = re.escape(one.address)
+    assert re.search(
+        rf"  Watcher hub: idle\n"
+        rf"    linked to (Clerk \d+ at {here}/\d+, ){{9}}Clerk \d+ at {here}/\d+ and 2 more\n"
+        rf"    monitors Supervisor sup at {here}/sup\n"
+        rf"  Clerk \d+: idle\n"
+        rf"    linked to Watcher hub at {here}/hub\n",
+        text,
+    )
+    assert f"2 Clerk of Supervisor sup at {one.address}/sup" in text
+
+
+def test_a_dump_of_many_that_are_linked_stays_short(sim, one):
+    def scenario():
+        hub = runtime.spawn(Clerk)
+        for clerk in runtime.spawn_many(1000, Clerk):
+            runtime.link(hub, clerk)
+        return dump_of(one)
+
+    text = sim.run(one, scenario)
+    assert text.count("linked to") == TIED_LINES
+    assert f", {1001 - TIED_LINES} Clerk: idle" in text
 
 
 def test_mail_that_waits_is_counted_and_the_process_is_queued(sim, one):

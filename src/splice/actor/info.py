@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, FrameType
 from typing import Any, Final, Literal
 
@@ -56,6 +56,10 @@ class ProcessInfo:
             when it waits for no process.
         line: where its handler stands, as ``"shop.py:12 in sell"``; empty when not known.
         reason: why it has ended, as text.
+        links: whom it is linked to, as ``"Till 3 at tcp://10.1.1.15:54321/3"``, one on another
+            node by its url.
+        monitors: whom it monitors, likewise.
+        supervisor: who restarts it, likewise; empty when nobody does.
     """
 
     id: Resource
@@ -68,6 +72,9 @@ class ProcessInfo:
     waiting_for: tuple[str, ...] = ()
     line: str = ""
     reason: str = ""
+    links: tuple[str, ...] = ()
+    monitors: tuple[str, ...] = ()
+    supervisor: str = ""
 
 
 def info_of(cell: Cell, where: url | None) -> ProcessInfo:
@@ -77,6 +84,19 @@ def info_of(cell: Cell, where: url | None) -> ProcessInfo:
         cell: its record.
         where: its url, if its node has an address.
     """
+    doing, extra = _doing(cell, where), cell.extra
+    if extra is None:
+        return doing
+    return replace(
+        doing,
+        # lists first, in one step: the node's thread goes on meanwhile
+        links=tuple(_named(end) for end in list(extra.links)),
+        monitors=tuple(_named(monitor.watched) for monitor in list(extra.watching)),
+        supervisor="" if extra.keeper is None else _named(extra.keeper.supervisor),
+    )
+
+
+def _doing(cell: Cell, where: url | None) -> ProcessInfo:
     runner = cell.runner
     if type(runner) is Ended:
         kind, reason = runner.kind, shown(runner.reason)
@@ -212,9 +232,12 @@ def _whom(promise: Promise | None) -> Iterator[str]:
         yield f"{promise.describe()}{_where(promise.target)}"
 
 
+def _named(target: Any) -> str:
+    return f"{target}{_where(target)}"
+
+
 def _where(target: Any) -> str:
-    home = target.scheduler.home
     if isinstance(target, Cell):
-        address = getattr(home, "known_address", None)
+        address = getattr(target.scheduler.home, "known_address", None)
         return f" at {address}/{target.ident}" if address else ""
     return ""  # a far process is called by its url

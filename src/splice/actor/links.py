@@ -134,8 +134,8 @@ class Keeper(Protocol):
     """Who restarts a process: its supervisor's record of it."""
 
     @property
-    def supervisor(self) -> str:
-        """Its supervisor, for messages to people."""
+    def supervisor(self) -> Any:
+        """Its supervisor, near or far; for messages to people."""
 
     def keeps_mail(self, reason: Any) -> bool:
         """Whether a process that ended for `reason` will come back, so its mail shall wait."""

@@ -82,6 +82,9 @@ class NearSeat:
         spec: how to make it.
         on_end: told of its end.
         supervisor: for messages to people; the owner when None.
+
+    Attributes:
+        supervisor: likewise.
     """
 
     is_gone: ClassVar[bool] = False
@@ -93,17 +96,12 @@ class NearSeat:
         self._owner = owner
         self._spec = spec
         self._on_end = on_end
-        self._supervisor = supervisor or owner
+        self.supervisor = supervisor or owner
         self._cell: Cell | None = None
         self._will_return = False
         self.is_running = False
 
     # ---- splice.actor.links.Keeper
-
-    @property
-    def supervisor(self) -> str:
-        """Who restarts it, for messages to people."""
-        return str(self._supervisor)
 
     def keeps_mail(self, reason: Any) -> bool:
         """Whether its mail shall wait for another life."""

@@ -5,7 +5,10 @@
     node tcp://127.0.0.1:40123, incarnation 1f2e, OS process 4711: 1003 processes
       Till 3: waiting 4.2 s in pay at shop.py:12 in pay, 2 messages
         for Bank 4.book at tcp://127.0.0.1:40123/4
-      1000 Counter, 2 Till: idle
+        supervised by Shop 1 at tcp://127.0.0.1:40123/1
+      Clerk 5: idle
+        linked to Till 3 at tcp://127.0.0.1:40123/3
+      1000 Counter, 2 Till of Shop 1 at tcp://127.0.0.1:40123/1: idle
     timers
       in 3.2 s, every 5 s: Till 3.tick
     nodes it talks with
@@ -21,12 +24,19 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from splice.actor.info import ProcessInfo
 
 if TYPE_CHECKING:
     from splice.node.node import Node
+
+
+TIED_LINES: Final = 100
+"""Idle processes with links or monitors that get a line each: a person reads no more."""
+
+NAMES: Final = 10
+"""Links and monitors of one process that are named: likewise."""
 
 
 def dump_of(node: Node) -> str:
@@ -65,16 +75,36 @@ def _lines(node: Node) -> Iterator[str]:
 
 def _processes(infos: list[ProcessInfo]) -> Iterator[str]:
     idle: Counter[str] = Counter()
+    tied = 0
     for info in infos:
         if info.state == "idle":
-            idle[info.class_name] += 1  # a million of them are one line
-            continue
+            tied += bool(info.links or info.monitors)
+            if not (info.links or info.monitors) or tied > TIED_LINES:
+                # a million of them are one line
+                whose = f" of {info.supervisor}" if info.supervisor else ""
+                idle[f"{info.class_name}{whose}"] += 1
+                continue
         yield f"  {_busy(info)}"
         for whom in info.waiting_for:
             yield f"    for {whom}"
+        yield from _ties(info)
     if idle:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(idle.items()))
         yield f"  {kinds}: idle"
+
+
+def _ties(info: ProcessInfo) -> Iterator[str]:
+    if info.links:
+        yield f"    linked to {_names(info.links)}"
+    if info.monitors:
+        yield f"    monitors {_names(info.monitors)}"
+    if info.supervisor:
+        yield f"    supervised by {info.supervisor}"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    more = len(names) - NAMES
+    return ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _busy(info: ProcessInfo) -> str:
