@@ -20,6 +20,7 @@ from splice.errors import (
 from splice.message import RESPONSE, TELL, Entry
 from splice.net import handshake
 from splice.net.actions import Cause
+from splice.net.frames import FrameError
 from splice.net.outbound import Outgoing, size_of
 from splice.net.peer import Peer
 from splice.net.peers import Peers
@@ -534,6 +535,43 @@ def test_a_member_that_sends_a_bad_frame_is_hung_up_on_and_nothing_is_lost(
     world.advance(1)
     assert b.got == [1, 2]
     assert a.lost == b.lost == []
+
+
+def test_a_member_that_sends_bad_frames_again_and_again_is_given_up_by_name(
+    world: World, a: Node, b: Node
+) -> None:
+    a.tell(b, 1)
+    world.advance(1)
+    (seen,) = [each for each in b.peers.known() if each.incarnation == a.incarnation]
+    for _ in range(3):
+        (connection,) = seen.channel.connections
+        a.wire.send(a.peers.reach(b.address).channel.connections[0], [b"F" * 64])
+        world.advance(3)
+        assert connection not in seen.channel.connections
+    assert seen.bad_frames == 3
+    assert "sent a frame of protocol 70, not 1; please report it" in str(b.lost[0])
+    a.tell(b, 2)
+    world.advance(3)
+    assert b.got == [1, 2]
+
+
+def test_a_message_of_another_form_is_a_loss_on_both_sides_and_no_silence(
+    world: World, a: Node, b: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise FrameError("a message that cannot be read")
+
+    peer = a.tell(b, 1)
+    world.advance(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(b, "on_batch", fail)
+        a.send(peer, 2)
+        world.advance(1)
+    assert "sent a message that cannot be read" in str(b.lost[0])
+    assert [(value, error.verdict) for value, error in a.failed] == [(2, "unknown")]
+    a.send(peer, 3)
+    world.advance(1)
+    assert b.got == [1, 3]
 
 
 def test_a_batch_that_cannot_be_read_is_a_loss_on_both_sides_and_no_silence(

@@ -33,6 +33,7 @@ from typing import Any, Final
 from splice.config import Config
 from splice.errors import ProcessKilled, RemoteError, UnpicklableError, VersionMismatch
 from splice.net.culprit import find_culprit
+from splice.net.frames import MALFORMED
 from splice.net.wire import Buffer
 
 Payload = Any
@@ -161,13 +162,14 @@ def decode(payload: Payload, buffers: Iterable[Buffer] = ()) -> Any:
     """
     if type(payload) is not list:
         return payload
-    own = _own_buffers(payload, buffers)
-    if payload[0] == ERROR:
-        return decode_error(payload, own)
-    _check_magic(payload)
-    stream = payload[1]
-    if stream is None:
-        stream = own.pop(0)
+    try:
+        own = _own_buffers(payload, buffers)
+        if payload[0] == ERROR:
+            return decode_error(payload, own)
+        _check_magic(payload)
+        stream = own.pop(0) if payload[1] is None else payload[1]
+    except MALFORMED as error:
+        raise RemoteError(f"malformed payload in a message: {error!r}") from error
     try:
         return pickle.loads(stream, buffers=own)
     except BaseException as error:  # pickled classes' own code runs here
@@ -181,8 +183,10 @@ def decode_arguments(
     """Return the arguments of a call; raises what `decode` raises."""
     if type(args) is tuple:
         return args, kwargs or {}
-    own_args, own_kwargs = decode(args, buffers)
-    return own_args, own_kwargs or {}
+    both = decode(args, buffers)
+    if type(both) is not tuple or len(both) != 2:
+        raise RemoteError(f"malformed arguments in a message: {both!r:.200}")
+    return both[0], both[1] or {}
 
 
 def decode_error(payload: Payload, buffers: Iterable[Buffer] = ()) -> BaseException:
@@ -191,20 +195,27 @@ def decode_error(payload: Payload, buffers: Iterable[Buffer] = ()) -> BaseExcept
     An exception that cannot be rebuilt here comes back as a `RemoteError` that names its
     type and says why.
     """
-    if type(payload) is not list or payload[0] != ERROR:
+    try:
+        tag, (name, text, lines, note), cause = payload
+    except (TypeError, ValueError):
+        tag = None
+    if tag != ERROR:
         return RemoteError(f"malformed error in an answer: {payload!r:.200}")
-    name, text, lines, note = payload[1]
     error: BaseException = RemoteError(f"{name}: {text}")
     why = ""
-    if payload[2] is not None:
+    if cause is not None:
         try:
-            error = decode(payload[2], buffers)
+            found = decode(cause, buffers)
         except (RemoteError, VersionMismatch) as failure:
             why = str(failure)
+        else:
+            if not isinstance(found, BaseException):
+                return RemoteError(f"malformed error in an answer: {found!r:.200}")
+            error = found
     error.__cause__ = RemoteTraceback(lines)
     for line in (note, why):
         if line and line not in getattr(error, "__notes__", ()):
-            error.add_note(line)
+            error.add_note(str(line))
     return error
 
 

@@ -102,9 +102,9 @@ def join(parts: list[Buffer]) -> list[Buffer]:
 
 def split(parts: list[Buffer]) -> list[Buffer]:
     """Return the parts of a frame that came over a wire; the reverse of `join`."""
-    first, *buffers = parts
-    if len(first) <= _HEADER.size:
+    if not parts or len(parts[0]) <= _HEADER.size:
         return parts
+    first, *buffers = parts
     view = memoryview(first)
     return [view[: _HEADER.size], view[_HEADER.size :], *buffers]
 
@@ -160,17 +160,23 @@ def decode_batch(batch: Buffer) -> list[Entry]:
     return entries
 
 
-_UNREADABLE: Final = (
-    pickle.UnpicklingError,
+MALFORMED: Final = (
     AttributeError,
-    EOFError,
     IndexError,
     KeyError,
-    MemoryError,
     OverflowError,
-    RecursionError,
+    StopIteration,
     TypeError,
     ValueError,
+)
+"""What is raised by taking apart what has not the form that it should have."""
+
+_UNREADABLE: Final = (
+    *MALFORMED,
+    pickle.UnpicklingError,
+    EOFError,
+    MemoryError,
+    RecursionError,
 )
 """What the unpickler raises about bytes that are no pickle."""
 

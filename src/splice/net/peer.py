@@ -27,6 +27,7 @@ class Peer(Sleeper):
         is_reached: we have dialled that address and found that incarnation.
         ended: why that incarnation can never answer again, or None.
         dialled: number of the connection that is being dialled.
+        bad_frames: how many came from it that could not be read.
         attempts: dials since the last one that succeeded.
         redial_at: when it may be dialled again.
         is_dirty: it is in the list of those that have something to send.
@@ -38,6 +39,7 @@ class Peer(Sleeper):
         "_wake",
         "address",
         "attempts",
+        "bad_frames",
         "channel",
         "dialled",
         "ended",
@@ -66,6 +68,7 @@ class Peer(Sleeper):
         self.ended: Cause | None = None
         self.dialled: int | None = None
         self.attempts = 0
+        self.bad_frames = 0
         self.redial_at = -inf
         self.is_dirty = False
         self.room_calls: list[Callable[[], None]] = []

@@ -58,6 +58,10 @@ ENDED_KEPT: Final = 10_000
 """Ended incarnations whose end is remembered, about 2 MB: mail to one that is forgotten fails
 too, after a dial."""
 
+BAD_FRAMES: Final = 3
+"""Frames that cannot be read until their sender is given up: one may be an accident, and what
+it held is sent again on the next connection; a defect would send it for ever."""
+
 _log = logger("net")
 
 
@@ -306,9 +310,12 @@ class Peers:
             parts = split(parts)
             header = decode_header(parts)
         except FrameError as error:
-            _log.warning("hang up on %s, which sent %s", peer, error)
-            self._connections.hang_up(connection)
-            self._on_cut(peer, connection, now)
+            cause = self._malformed(peer, error)
+            if peer.bad_frames % BAD_FRAMES == 0:  # it comes again and again
+                self._lose(peer, cause, now)
+            else:
+                self._connections.hang_up(connection)
+                self._on_cut(peer, connection, now)
             return
         self._act(peer, peer.channel.on_frame(connection, header, parts[1:], now), now)
 
@@ -358,13 +365,20 @@ class Peers:
     def _deliver(self, peer: Peer, action: Deliver, now: float) -> None:
         try:
             entries = decode_batch(action.batch)
+            self._receiver.on_batch(peer, entries, action.buffers)
         except FrameError as error:
-            _log.error("give %s up, which sent %s", peer, error)
-            cause = Cause(NodeLost, f"sent {error}; please report it")
+            cause = self._malformed(peer, error)
             self._do(peer, peer.channel.lose(cause), now)
             return
-        self._receiver.on_batch(peer, entries, action.buffers)
         self._do(peer, peer.channel.on_delivered(now), now)
+
+    def _malformed(self, peer: Peer, error: FrameError) -> Cause:
+        """Count a frame that a member should not have sent; returns what to say of it."""
+        peer.bad_frames += 1
+        _log.error(
+            "hang up on %s, which sent %s", peer, error, exc_info=error.__cause__
+        )
+        return Cause(NodeLost, f"sent {error}; please report it")
 
     def _tend(self, peer: Peer, now: float) -> None:
         """Dial a node that is needed, and set the timer for its channel."""

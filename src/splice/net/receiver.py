@@ -21,6 +21,9 @@ class Receiver(Protocol):
         """Put messages into their mailboxes; they count as delivered when it returns.
 
         Each request and tell is given back by `Peers.consumed` when it was handled.
+
+        Raises:
+            FrameError: one of them has not the form of a message.
         """
         ...
 

@@ -38,6 +38,7 @@ from splice.net.codec import (
     encode,
     encode_error,
 )
+from splice.net.frames import MALFORMED, FrameError
 from splice.net.outbound import Outgoing
 from splice.node.current import decoding
 from splice.node.prober import PROBES, Prober
@@ -225,6 +226,8 @@ class Exchange:
                     self.signals.take(peer, entry, supply)
                 else:
                     _log.warning("message of unknown kind %r from %s", kind, peer)
+        except MALFORMED as error:
+            raise FrameError(f"a message that cannot be read: {error!r}") from error
         finally:
             decoding.reset(token)
 
