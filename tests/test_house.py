@@ -75,6 +75,8 @@ ALLOWED_WORDS: dict[str, dict[str, str]] = {
     "egg": {"shipping/distributions.py": "the suffix of an old kind of metadata"},
     "host": {
         "actor/rings.py": "an attribute of a scope of anyio",
+        "cluster/admission.py": "the host name of an address",
+        "cluster/daemon.py": "the host name of an address",
         "config.py": "the host name of an address",
         "net/": "the host name of an address",
         "uri.py": "the host name of an address",

@@ -276,6 +276,7 @@ class Hub:
         for work in list(self._maps.values()):
             self._finish(work, SpliceError("the session was shut down during the map"))
         await self._source.release(list(self._seats))
+        await self._source.close()
 
 
 class _Told:

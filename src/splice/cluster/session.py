@@ -12,8 +12,10 @@ lambdas, closures and what is defined in a script travel by value.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from splice.actor.combine import syncmany
@@ -22,7 +24,7 @@ from splice.cluster.batches import Cutter
 from splice.cluster.hub import Hub, Part
 from splice.cluster.packed import Packed, pack
 from splice.cluster.progress import follow
-from splice.cluster.source import LocalSource
+from splice.cluster.source import LocalSource, WorkerSource
 from splice.errors import Cancelled, CompositeError, SpliceError
 from splice.net.codec import encode
 from splice.node.current import node_here
@@ -37,19 +39,35 @@ SHOWN_ERRORS = 3
 
 
 def session(
-    worker_count: int | None = None, *, init: Callable[[], Any] | None = None
+    worker_count: int | None = None,
+    *,
+    master_address: str | None = None,
+    name: str | None = None,
+    owner: str | None = None,
+    init: Callable[[], Any] | None = None,
 ) -> Session:
-    """Start workers on this machine and return the session, ready to use.
+    """Start workers and return the session, ready to use.
 
     Args:
-        worker_count: OS processes; None takes all CPUs that this program may use.
+        worker_count: OS processes; None takes all CPUs that this program may use, or all slots of
+            the master's instances.  A cluster that has fewer free gives what it has, says so, and
+            the others join later.
+        master_address: of the master whose instances run the workers, ``tcp://master-node:50000``;
+            None starts them on this machine.
+        name: for people who look at the cluster.
+        owner: same; the name of the user when None.
         init: called without arguments on each worker before its first work.
 
     Raises:
+        AccessDenied: the master has another key; the text says what to copy where.
+        ConnectTimeout: no master answers at that address.
         NodeLost: a worker ended before it was ready; the text holds what `init` raised.
+        SpliceError: the cluster had no worker for this session within ``connect_timeout``.
         ValueError: `worker_count` is not positive.
     """
-    return Session(worker_count, init=init)
+    return Session(
+        worker_count, master_address=master_address, name=name, owner=owner, init=init
+    )
 
 
 class Session:
@@ -59,7 +77,13 @@ class Session:
     """
 
     def __init__(
-        self, worker_count: int | None = None, *, init: Callable[[], Any] | None = None
+        self,
+        worker_count: int | None = None,
+        *,
+        master_address: str | None = None,
+        name: str | None = None,
+        owner: str | None = None,
+        init: Callable[[], Any] | None = None,
     ) -> None:
         number = len(os.sched_getaffinity(0)) if worker_count is None else worker_count
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
@@ -67,12 +91,22 @@ class Session:
         self._node = node_here()
         buffers: list[Any] = []
         packed_init = encode(init, buffers), buffers
+        source: WorkerSource = LocalSource(self._node, packed_init)
+        wait: Callable[[list[Promise]], object] = syncmany
+        if master_address is not None:
+            # 15 ms, for those who have a master
+            from splice.cluster.opening import open_source, wait_for_workers
+
+            who = {"name": name or "", "owner": owner or getpass.getuser()}
+            granted = open_source(self._node, packed_init, master_address, **who)
+            source, wait = granted, partial(wait_for_workers, granted)
+            if worker_count is None:
+                number = max(1, granted.capacity.slots)
         self._size = number
-        source = LocalSource(self._node, packed_init)
         self._hub = Hub(self._node, source, number)
         self._ended: Promise | None = None
         try:
-            syncmany(self._node.on_thread(self._hub.hire))
+            wait(self._node.on_thread(self._hub.hire))
         except BaseException:
             self.shutdown()
             raise

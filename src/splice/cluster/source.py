@@ -65,6 +65,9 @@ class WorkerSource(Protocol):
     async def release(self, workers: Sequence[Any]) -> None:
         """End `workers`, by force those that take too long; return when they are gone."""
 
+    async def close(self) -> None:
+        """Let go of what else there is; the session is over, its workers were released."""
+
 
 class LocalSource:
     """Workers on this machine: children of the client's node.
@@ -94,3 +97,6 @@ class LocalSource:
     async def release(self, workers: Sequence[Any]) -> None:
         """Have the nodes of `workers` shut down, and kill those that do not."""
         await self._children.shut_down(workers)
+
+    async def close(self) -> None:
+        """Nothing is left to be done."""

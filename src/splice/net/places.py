@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import ipaddress
 import os
 import socket
 import stat
@@ -76,13 +77,32 @@ def is_own_host(host: str) -> bool:
 
 def primary_host() -> str:
     """Return the address under which other machines most likely reach this one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    # TEST-NET-1: any address beyond the default route does
+    return _own_host_towards("192.0.2.1") or "127.0.0.1"
+
+
+def host_towards(host: str) -> str:
+    """Return the address under which those reach this machine who can reach `host`.
+
+    Args:
+        host: an IP address.  If it is a loopback one, the others are asked for.
+    """
+    own = _own_host_towards(host)
+    if own is None or ipaddress.ip_address(own).is_loopback:
+        return primary_host()
+    return own
+
+
+def _own_host_towards(host: str) -> str | None:
+    numeric = _numeric(host)
+    assert numeric is not None, host
+    family, place = numeric
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            # TEST-NET-1: a datagram socket sends nothing when it connects, but has to choose
-            # the interface of the default route
-            probe.connect(("192.0.2.1", 9))
-        except OSError:  # no network at all
-            return "127.0.0.1"
+            # a datagram socket sends nothing when it connects, but has to choose an interface
+            probe.connect((place[0], 9, *place[2:]))
+        except OSError:  # no way there
+            return None
         return str(probe.getsockname()[0])
 
 

@@ -80,22 +80,37 @@ class Children:
         return children
 
     def start(
-        self, count: int, packed_init: Any, *, target: str = FORKED
+        self,
+        count: int,
+        packed_init: Any,
+        *,
+        target: str = FORKED,
+        address: str = "127.0.0.1",
+        advertise: str | None = None,
     ) -> list[ChildNode]:
         """Start `count` OS processes that run `target`; node's thread only.
+
+        Args:
+            count: how many.
+            packed_init: what `encode` made of the function that each runs first.
+            target: ``module:function``.
+            address, advertise: settings of their nodes; only this machine reaches them unless
+                told otherwise.
 
         Raises:
             SpliceError: this node is being shut down.
         """
         if self.is_closing:
             raise SpliceError(f"{self._node} is being shut down and starts no nodes")
-        boot = pickle.dumps(self._boot(packed_init))
+        boot = pickle.dumps(self._boot(packed_init, address, advertise))
         return [self._start(boot, target) for _ in range(count)]
 
-    def _boot(self, packed_init: Any) -> dict[str, Any]:
+    def _boot(
+        self, packed_init: Any, address: str, advertise: str | None
+    ) -> dict[str, Any]:
         self._node.open()  # finds the key, which children inherit
         config = self._node.config.with_changes(
-            address="127.0.0.1", port=0, advertise=None, key=self._node.key
+            address=address, port=0, advertise=advertise, key=self._node.key
         )
         return {"config": config, "init": packed_init}
 

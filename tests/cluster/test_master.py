@@ -1,0 +1,341 @@
+"""Master, instances and sessions in the simulation: whoever comes, goes, dies or is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from splice.actor.proxy import proxy_class
+from splice.cluster.claim import GrantedWorker, MasterSource
+from splice.cluster.instance import NAME as INSTANCE
+from splice.cluster.instance import Instance
+from splice.cluster.master import NAME as MASTER
+from splice.cluster.master import Master, Status
+from splice.errors import SpliceError
+from splice.net.codec import encode
+from splice.node.agent import NAME, Agent
+from splice.node.node import Node
+from splice.node.remote import Remote
+from splice.testing.simulation import Simulation
+from splice.uri import url
+
+MASTER_ADDRESS = "tcp://10.1.1.1:50000"
+
+
+class Cluster:
+    """A simulated cluster whose master has a fixed address."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.sim = Simulation(seed)
+        self.operator = self.sim.node()
+        self.lives = 0
+
+    def wait(self, awaitable: Any) -> Any:
+        async def waiting() -> Any:
+            return await awaitable
+
+        return self.sim.loop.run_until_complete(waiting())
+
+    def start_master(self) -> Node:
+        sim = self.sim
+        seams = sim.seams() | {
+            "make_wire": lambda _, listener: sim.network.open(MASTER_ADDRESS, listener)
+        }
+        node = Node(sim.loop, sim.config, **seams)
+        sim.adopt(node)
+        node.open()
+        self.lives += 1
+        self.wait(node.spawn(Agent, (), {}, NAME))
+        self.wait(node.spawn(Master, (self.lives,), {}, MASTER))
+        return node
+
+    def start_instance(self, slots: int = 2, name: str = "machine") -> Node:
+        node = self.sim.node()
+        options = {
+            "name": name,
+            "slots": slots,
+            "load": lambda: 0.0,
+            "on_refused": lambda error: None,
+        }
+        self.wait(node.spawn(Instance, (MASTER_ADDRESS,), options, INSTANCE))
+        return node
+
+    def open_session(self, node: Node | None = None) -> MasterSource:
+        init: tuple[Any, list[Any]] = encode(None, []), []
+        source = MasterSource(
+            node or self.sim.node(), init, MASTER_ADDRESS, name="s", owner="ada"
+        )
+        self.wait(source.open())
+        return source
+
+    def ask(self, handler: str, *args: Any) -> Any:
+        master: Any = proxy_class(Master)(
+            Remote(self.operator, url(MASTER, MASTER_ADDRESS))
+        )
+        return self.wait(getattr(master, handler)(*args))
+
+    def status(self) -> Status:
+        found = self.ask("status")
+        assert isinstance(found, Status)
+        return found
+
+    def busy(self) -> int:
+        """How many workers the instances say they run."""
+        offers = self.status().offers.values()
+        return sum(sum(offer.workers.values()) for offer in offers)
+
+    def nodes_at(self, workers: list[GrantedWorker]) -> list[Node]:
+        addresses = [worker.address for worker in workers]
+        return [node for node in self.sim.nodes if node.address in addresses]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    yield made
+    made.sim.close()
+
+
+def start(cluster: Cluster, source: MasterSource, count: int) -> list[GrantedWorker]:
+    """Start workers, and wait until they are ready."""
+    workers = list(source.start(count))
+    for worker in workers:
+        cluster.wait(worker.ready)
+    return workers
+
+
+# ---- coming
+
+
+def test_a_session_gets_its_workers_wherever_there_is_room(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_instance(2, "one")
+    cluster.start_instance(2, "two")
+    source = cluster.open_session()
+    workers = start(cluster, source, 3)
+    assert len({worker.address for worker in workers}) == 3
+    assert len({worker.instance for worker in workers}) == 2
+
+
+def test_instances_may_come_before_their_master(cluster: Cluster) -> None:
+    cluster.start_instance()
+    cluster.sim.advance(40)
+    cluster.start_master()
+    cluster.sim.advance(5)
+    assert [offer.slots for offer in cluster.status().offers.values()] == [2]
+
+
+def test_workers_that_there_is_no_room_for_come_when_an_instance_does(
+    cluster: Cluster,
+) -> None:
+    cluster.start_master()
+    cluster.start_instance(1)
+    source = cluster.open_session()
+    one, other = source.start(2)
+    cluster.wait(one.ready)
+    cluster.sim.advance(60)
+    assert not other.ready.done()
+    cluster.start_instance(1)
+    cluster.wait(other.ready)
+
+
+# ---- leaving
+
+
+def test_released_workers_end_and_their_slots_are_free_again(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_instance()
+    source = cluster.open_session()
+    workers = start(cluster, source, 2)
+    nodes = cluster.nodes_at(workers)
+    cluster.wait(source.release(workers))
+    assert [node.is_closed for node in nodes] == [True, True]
+    start(cluster, source, 2)
+
+
+def test_a_closed_session_is_forgotten_and_leaves_no_process(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_instance()
+    source = cluster.open_session()
+    before = len(source.node.scheduler.directory)
+    cluster.wait(source.release(start(cluster, source, 1)))
+    cluster.wait(source.close())
+    cluster.sim.advance(5)
+    assert cluster.status().demands == {}
+    assert len(source.node.scheduler.directory) == before - 1
+
+
+def test_a_worker_that_is_waited_for_can_be_taken_back(cluster: Cluster) -> None:
+    cluster.start_master()
+    source = cluster.open_session()
+    workers = source.start(2)
+    cluster.wait(source.release(workers))
+    cluster.start_instance()
+    cluster.sim.advance(5)
+    assert [worker.address for worker in workers] == ["", ""]
+    assert cluster.busy() == 0
+
+
+def test_a_worker_that_is_released_while_it_starts_ends_as_soon_as_it_is_there(
+    cluster: Cluster,
+) -> None:
+    cluster.start_master()
+    cluster.start_instance()
+    source = cluster.open_session()
+    (worker,) = source.start(1)
+    while not worker.instance:
+        cluster.sim.advance(0.001)
+    cluster.wait(source.release([worker]))
+    cluster.sim.advance(5)
+    assert cluster.busy() == 0
+
+
+def test_an_instance_that_leaves_is_forgotten_at_once(cluster: Cluster) -> None:
+    cluster.start_master()
+    node = cluster.start_instance()
+    cluster.sim.advance(1)
+    instance: Any = node.connect(url(INSTANCE, node.address))
+    cluster.wait(instance.leave())
+    assert cluster.status().offers == {}
+
+
+def test_an_instance_that_drains_keeps_its_workers_and_takes_no_more(
+    cluster: Cluster,
+) -> None:
+    cluster.start_master()
+    cluster.start_instance(2, "machine")
+    source = cluster.open_session()
+    (first,) = start(cluster, source, 1)
+    assert len(cluster.ask("drain", "machine", True)) == 1
+    cluster.sim.advance(1)
+    (second,) = source.start(1)
+    cluster.sim.advance(60)
+    assert not first.ended.done()
+    assert not second.ready.done()
+    cluster.ask("drain", "machine", False)
+    cluster.wait(second.ready)
+
+
+def test_an_instance_that_is_full_says_so(cluster: Cluster) -> None:
+    cluster.start_master()
+    node = cluster.start_instance(1)
+    source = cluster.open_session()
+    start(cluster, source, 1)
+    instance: Any = source.node.connect(url(INSTANCE, node.address))
+    with pytest.raises(SpliceError, match="machine of 1 slots has 1 workers"):
+        cluster.wait(instance.start("other", source._claim, (encode(None, []), [])))
+
+
+# ---- dying
+
+
+def test_a_dead_worker_is_told_of_and_its_slot_is_free(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_instance(1)
+    source = cluster.open_session()
+    (worker,) = start(cluster, source, 1)
+    worker.kill()
+    assert cluster.wait(worker.ended).text == "was killed by SIGKILL"
+    start(cluster, source, 1)
+
+
+def test_workers_of_a_dead_instance_are_given_up_and_others_come(
+    cluster: Cluster,
+) -> None:
+    cluster.start_master()
+    one = cluster.start_instance(2)
+    source = cluster.open_session()
+    workers = start(cluster, source, 2)
+    cluster.sim.kill(one)
+    for worker in workers:
+        assert "was lost with its instance" in cluster.wait(worker.ended).text
+    cluster.start_instance(2)
+    start(cluster, source, 2)
+
+
+def test_the_workers_of_a_dead_client_end_and_their_slots_are_free(
+    cluster: Cluster,
+) -> None:
+    cluster.start_master()
+    cluster.start_instance(2)
+    source = cluster.open_session()
+    nodes = cluster.nodes_at(start(cluster, source, 2))
+    cluster.sim.kill(source.node)
+    cluster.sim.advance(30)
+    assert [node.is_closed for node in nodes] == [True, True]
+    assert cluster.status().demands == {}
+    start(cluster, cluster.open_session(), 2)
+
+
+def test_a_dead_master_ends_nothing_and_its_successor_knows_all(
+    cluster: Cluster,
+) -> None:
+    master = cluster.start_master()
+    cluster.start_instance(2)
+    source = cluster.open_session()
+    (first,) = start(cluster, source, 1)
+    cluster.sim.kill(master)
+    cluster.sim.advance(60)
+    assert not first.ended.done()
+    second, third = source.start(2)
+    cluster.sim.advance(60)
+    assert not second.ready.done()
+    cluster.start_master()
+    cluster.wait(second.ready)
+    cluster.sim.advance(5)
+    assert not third.ready.done()
+    assert not first.ended.done()
+    assert cluster.busy() == 2
+    (demand,) = cluster.status().demands.values()
+    assert (sum(demand.workers.values()), demand.missing) == (2, 1)
+
+
+def test_workers_die_without_a_master_too(cluster: Cluster) -> None:
+    master = cluster.start_master()
+    cluster.start_instance(2)
+    source = cluster.open_session()
+    nodes = cluster.nodes_at(start(cluster, source, 2))
+    cluster.sim.kill(master)
+    cluster.sim.kill(source.node)
+    cluster.sim.advance(30)
+    assert [node.is_closed for node in nodes] == [True, True]
+
+
+def test_a_client_that_was_cut_off_from_an_instance_gets_workers_there_again(
+    cluster: Cluster,
+) -> None:
+    cluster.start_master()
+    node = cluster.start_instance(2)
+    source = cluster.open_session()
+    workers = start(cluster, source, 2)
+    nodes = cluster.nodes_at(workers)
+    cluster.sim.network.cut(source.node.address, node.address)
+    for worker in workers:
+        cluster.wait(worker.ended)
+    cluster.sim.advance(30)
+    assert [node.is_closed for node in nodes] == [True, True]
+    others = source.start(2)
+    cluster.sim.network.heal(source.node.address, node.address)
+    for worker in others:
+        cluster.wait(worker.ready)
+    # and these end with the client as well
+    nodes = cluster.nodes_at(list(others))
+    cluster.sim.kill(source.node)
+    cluster.sim.advance(30)
+    assert [node.is_closed for node in nodes] == [True, True]
+
+
+def test_an_instance_that_was_cut_off_from_its_master_registers_again(
+    cluster: Cluster,
+) -> None:
+    cluster.start_master()
+    node = cluster.start_instance()
+    cluster.sim.advance(5)
+    cluster.sim.network.cut(node.address, MASTER_ADDRESS)
+    cluster.sim.advance(60)
+    assert cluster.status().offers == {}
+    cluster.sim.network.heal(node.address, MASTER_ADDRESS)
+    cluster.sim.advance(60)
+    assert len(cluster.status().offers) == 1
