@@ -318,6 +318,13 @@ def test_an_exit_is_handled_after_the_mail_that_was_sent_before(world):
     ]
 
 
+def test_a_kill_cannot_be_trapped(world):
+    one, trapper = linked(world, Member, Trapper)
+    world.kill(trapper)
+    assert has_ended(world, trapper)
+    assert reason_of(world, one) == "killed"
+
+
 def test_a_trapper_ends_its_chain(world):
     first, trapper, last = linked(world, Member, Trapper, Member)
     first.leave("bored")

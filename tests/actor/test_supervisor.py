@@ -168,10 +168,17 @@ def test_options_that_make_no_sense_fail_the_start(world, options):
 
 
 @pytest.mark.parametrize(
-    "options", [{"restart": "always"}, {"shutdown": "later"}, {"shutdown": -1}]
+    "options",
+    [
+        {"restart": "always"},
+        {"shutdown": "later"},
+        {"shutdown": -1},
+        {"type": "boss"},
+        {"sp_id": "no name"},
+    ],
 )
 def test_a_spec_that_makes_no_sense_is_refused(options):
-    with pytest.raises(ValueError, match=r"always|later|-1"):
+    with pytest.raises(ValueError, match=r"always|later|-1|boss|no name"):
         child(Clerk, **options)
 
 
@@ -423,6 +430,82 @@ def test_restarts_that_fail_count(world):
     assert has_ended(world, sup)
 
 
+class Asking(Process):
+    """From its second start on it fails, and asks its supervisor something each time."""
+
+    def __init__(self, label, asked):
+        self.asked = asked
+        asked(label, self.sp_proxy)
+
+    def fail(self):
+        raise ValueError("broken")
+
+
+def failing(world: World, sup: Any, asks: dict[int, Any]) -> Any:
+    """What a child calls at each start, and the answers that it has got."""
+    starts: list[Any] = []
+    answers: dict[int, Any] = {}
+
+    def asked(label: str, me: Any) -> None:
+        starts.append(label)
+        number = len(starts)
+        if number in asks:
+            answers[number] = asks[number](sup(), me)
+        if number > 1:
+            raise OSError("not yet")
+
+    return asked, answers
+
+
+def test_a_child_that_is_being_restarted_is_counted_but_not_as_active(world):
+    asks = {3: lambda sup, _: (sup.count_children(), sup.which_children())}
+    asks[4] = lambda sup, _: sup.terminate_child("a")
+    asked, answers = failing(world, lambda: sup, asks)
+    spec = child(Asking, "a", asked, id="a")
+    sup = world.spawn(Supervisor, intensity=10, children=[spec])
+    quietly(proxy(world, sup, "a").fail())
+    world.settle()
+    counts, [info] = (world.wait(promise) for promise in answers[3])
+    assert counts == ChildCounts(1, 0, 0, 1)
+    assert info.state == "restarting"
+
+
+@pytest.mark.parametrize("what", ["delete_child", "restart_child"])
+def test_a_child_that_is_being_restarted_is_neither_deleted_nor_restarted(world, what):
+    asks = {2: lambda sup, _: getattr(sup, what)("a")}
+    asks[3] = lambda sup, _: sup.terminate_child("a")
+    asked, answers = failing(world, lambda: sup, asks)
+    spec = child(Asking, "a", asked, id="a")
+    sup = world.spawn(Supervisor, intensity=10, children=[spec])
+    quietly(proxy(world, sup, "a").fail())
+    world.settle()
+    with pytest.raises(ChildRunning, match="restarting"):
+        world.wait(answers[2])
+
+
+@pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
+def test_a_supervisor_whose_child_is_restarted_for_ever_still_obeys(world, strategy):
+    asks = {100: lambda sup, _: sup.terminate_child("a")}
+    asked, answers = failing(world, lambda: sup, asks)
+    specs = [child(Asking, "a", asked, id="a"), child(Clerk, id="b")]
+    sup = world.spawn(Supervisor, strategy, 10**6, children=specs)
+    quietly(proxy(world, sup, "a").fail())
+    world.settle()
+    assert world.wait(answers[100]) is None
+    assert states(world, sup)[0] == ("a", "stopped")
+
+
+def test_a_simple_supervisor_whose_child_is_restarted_for_ever_still_obeys(world):
+    asks = {100: lambda sup, me: sup.terminate_child(me)}
+    asked, _ = failing(world, lambda: sup, asks)
+    sup = world.spawn(
+        Supervisor, "simple_one_for_one", 10**6, children=[child(Asking, "a", asked)]
+    )
+    quietly(world.wait(sup.start_child()).fail())
+    world.settle()
+    assert world.wait(sup.count_children()) == ChildCounts(1, 0, 0, 0)
+
+
 # ---- strategies
 
 
@@ -552,6 +635,26 @@ def test_a_simple_supervisor_stops_its_children_the_last_one_first(world, log):
     log.clear()
     world.wait(world.stop(sup))
     assert log == ["-z", "-y", "-x"]
+
+
+def test_simple_children_end_at_the_same_time(world):
+    gate = Deferred(world.scheduler)
+    quietly(gate)  # it is never set
+    spec = child(Sticky, gate, shutdown=2.0)
+    sup = world.spawn(Supervisor, strategy="simple_one_for_one", children=[spec])
+    made = [world.wait(sup.start_child()) for _ in range(10)]
+    before = world.loop.time()
+    world.wait(world.stop(sup))
+    assert all(has_ended(world, each) for each in made)
+    assert world.loop.time() - before == pytest.approx(2.0)
+
+
+def test_simple_children_may_be_ended_brutally(world, log):
+    sup = simple(world, shutdown="kill")
+    made = [world.wait(sup.start_child()) for _ in range(3)]
+    world.wait(world.stop(sup))
+    assert all(has_ended(world, each) for each in made)
+    assert "-s" not in log
 
 
 def test_a_simple_child_that_cannot_start_is_not_kept(world):

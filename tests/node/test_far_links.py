@@ -290,6 +290,39 @@ def test_a_child_ends_with_its_parent_on_another_node(sim, two):
     assert sim.run(one, scenario) == "bored"
 
 
+def test_a_linked_spawn_that_fails_raises_and_ends_nobody(sim, two):
+    one, other = two
+
+    class Broken(Member):
+        def __init__(self):
+            raise OSError("cannot start")
+
+    class Hopeful(Member):
+        def bear(self, dest):
+            with pytest.raises(OSError, match="cannot start"):
+                runtime.spawn(Broken, sp_dest=dest, sp_link=True)
+
+    def scenario():
+        parent = runtime.spawn(Hopeful)
+        for dest in (None, other.address):
+            sync(parent.bear(dest))
+        return sync(parent.note("alive"))
+
+    assert sim.run(one, scenario) == ["alive"]
+
+
+def test_one_that_traps_can_be_stopped_for_any_reason(sim, two):
+    one, other = two
+
+    def scenario():
+        trapper = runtime.spawn(Trapper, sp_dest=other.address)
+        down = runtime.monitor(trapper)
+        runtime.stop(trapper, "bored")
+        return down.get(30.0).reason
+
+    assert sim.run(one, scenario) == "bored"
+
+
 def test_spawning_linked_outside_of_a_process_is_refused():
     with pytest.raises(ValueError, match="no handler runs here"):
         runtime.spawn_nowait(Member, sp_link=True)

@@ -8,6 +8,7 @@ import pytest
 
 from splice import (
     ChildExists,
+    DeadlockError,
     Exit,
     NodeLost,
     Process,
@@ -281,6 +282,44 @@ def test_a_restart_that_fails_is_tried_again_on_its_own_node(sim, nodes):
     assert len(starts) == 4
 
 
+def test_a_supervisor_whose_far_child_is_restarted_for_ever_still_obeys(sim, nodes):
+    one, two, _ = nodes
+    starts = []  # a copy of it, on the other node
+
+    class Hopeless(Clerk):
+        def __init__(self, sup):
+            starts.append(None)
+            if len(starts) == 20:
+                tell(sup.terminate_child, "a")
+            if len(starts) > 1:
+                raise OSError("not yet")
+
+    def scenario():
+        sup = runtime.spawn(Supervisor, intensity=10**6)
+        spec = child(Hopeless, sup, id="a", sp_dest=two.address)
+        sync(sup.start_child(spec)).fail().exception()
+        runtime.sleep(5)
+        return states(sup)
+
+    assert sim.run(one, scenario) == ["stopped"]
+
+
+def test_a_child_that_asks_its_supervisor_in_its_constructor_is_a_deadlock(sim, nodes):
+    one, two, _ = nodes
+
+    class Asking(Clerk):
+        def __init__(self, sup):
+            sync(sup.count_children())
+
+    def scenario():
+        sup = runtime.spawn(Supervisor)
+        with pytest.raises(DeadlockError):
+            runtime.spawn(Asking, sup, sp_super=sup, sp_dest=two.address)
+        return infos(sup)
+
+    assert sim.run(one, scenario) == []
+
+
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 def test_siblings_on_several_nodes_are_restarted_together(sim, nodes, strategy):
     one, two, three = nodes
@@ -371,6 +410,24 @@ def test_a_far_child_that_does_not_end_in_time_is_killed(sim, nodes):
         return napping.exception().reason
 
     assert sim.run(one, scenario) == "killed"
+
+
+def test_simple_far_children_end_at_the_same_time(sim, nodes):
+    one, two, three = nodes
+
+    def scenario():
+        spec = child(Clerk, shutdown=2.0, sp_dest=[two.address, three.address])
+        sup = runtime.spawn(Supervisor, "simple_one_for_one", children=[spec])
+        for _ in range(6):
+            sync(sup.start_child()).nap(100).add_done_callback(lambda _: None)
+        runtime.sleep(1)
+        before = one.loop.time()
+        runtime.stop(sup, timeout=None)
+        return one.loop.time() - before
+
+    assert sim.run(one, scenario) == pytest.approx(2.0, abs=0.5)
+    sim.advance(1)
+    assert processes(two) == processes(three) == ["Agent"]
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
@@ -613,6 +670,7 @@ def test_no_child_is_restarted_by_a_node_that_is_being_shut_down(sim, nodes):
     assert [entry for entry in LOG if entry.startswith("+")] == []
 
 
+@pytest.mark.slow
 def test_no_child_is_lost_under_any_schedule():
     for seed in range(8):
         LOG.clear()

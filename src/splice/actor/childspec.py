@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from splice.actor.process import Process
 from splice.actor.proxy import Proxy
 from splice.actor.restart import KINDS, Kind
-from splice.uri import check_address, url
+from splice.uri import check_address, check_resource, url
 
 SHUTDOWN_SECONDS: Final = 5.0
 """Seconds a child has to end before it is killed: OTP's default, and that of `runtime.stop`."""
@@ -18,6 +18,8 @@ SHUTDOWN_SECONDS: Final = 5.0
 Shutdown = float | Literal["kill"] | None
 """Seconds to end before it is killed; ``"kill"`` at once; None waits for ever."""
 
+
+TYPES: Final = ("worker", "supervisor")
 
 # ---- what users hand in and get
 
@@ -70,26 +72,20 @@ def child(
 
     Raises:
         TypeError: `cls` is no process class.
-        ValueError: `restart` or `shutdown` is not one of those, a permanent child is to be
-            significant, or `sp_dest` is malformed or an empty view.
+        ValueError: `restart`, `shutdown` or `type` is not one of those, a permanent child is to
+            be significant, a name or an address is malformed, or a view empty.
     """
     if not (inspect.isclass(cls) and issubclass(cls, Process)):
         raise TypeError(f"child wants a process class, not {cls!r}")
-    if restart not in KINDS:
-        raise ValueError(f"no restart {restart!r}; there are {', '.join(KINDS)}")
     is_supervisor = getattr(cls, "sp_is_supervisor", False)
     if shutdown == "default":
         shutdown = None if is_supervisor else SHUTDOWN_SECONDS
-    if isinstance(shutdown, str) and shutdown != "kill":
-        raise ValueError(
-            f"shutdown is seconds, 'kill' or None for no limit, not {shutdown!r}"
-        )
-    if isinstance(shutdown, (int, float)) and not shutdown >= 0:
-        raise ValueError(f"shutdown is a number of seconds, not {shutdown!r}")
-    if significant and restart == "permanent":
-        raise ValueError(
-            f"a permanent {cls.__name__} never ends for good, so it cannot be significant"
-        )
+    _check_restart(cls, restart, significant=significant)
+    _check_shutdown(shutdown)
+    if type not in {None, *TYPES}:
+        raise ValueError(f"no type {type!r}; there are {', '.join(TYPES)}")
+    if sp_id is not None:
+        check_resource(sp_id)
     return ChildSpec(
         cls,
         args,
@@ -102,6 +98,24 @@ def child(
         significant=significant,
         dest=_addresses(sp_dest),
     )
+
+
+def _check_restart(cls: type, restart: Kind, *, significant: bool) -> None:
+    if restart not in KINDS:
+        raise ValueError(f"no restart {restart!r}; there are {', '.join(KINDS)}")
+    if significant and restart == "permanent":
+        raise ValueError(
+            f"a permanent {cls.__name__} never ends for good, so it cannot be significant"
+        )
+
+
+def _check_shutdown(shutdown: Shutdown) -> None:
+    if isinstance(shutdown, str) and shutdown != "kill":
+        raise ValueError(
+            f"shutdown is seconds, 'kill' or None for no limit, not {shutdown!r}"
+        )
+    if isinstance(shutdown, (int, float)) and not shutdown >= 0:
+        raise ValueError(f"shutdown is a number of seconds, not {shutdown!r}")
 
 
 def _addresses(dest: Any) -> tuple[str, ...]:

@@ -61,8 +61,15 @@ class Seat(Protocol):
     def restart(self) -> None:
         """Begin another life in the same cell; what its constructor raises is raised."""
 
-    def stop(self, *, will_return: bool) -> None:
-        """End it, in the time it has; with `will_return` its mail waits for the next life."""
+    def stop(self, *, will_return: bool) -> Promise | None:
+        """Have it end, in the time it has.
+
+        Args:
+            will_return: its mail waits for the next life.
+
+        Returns:
+            What to wait for; None when it has ended.
+        """
 
     def release(self) -> None:
         """Fail the mail that waits: it will not be restarted after all."""
@@ -159,8 +166,8 @@ class NearSeat:
         if self.cell.has_ended:  # right after its constructor
             self.ended(self.cell.runner.reason)
 
-    def stop(self, *, will_return: bool) -> None:
-        """End it, in the time it has; with `will_return` its mail waits for the next life."""
+    def stop(self, *, will_return: bool) -> Promise | None:
+        """Have it end, in the time it has; a promise of that, or None when it has ended."""
         self.is_running = False
         self._will_return = will_return
         cell, shutdown = self.cell, self._spec.shutdown
@@ -170,8 +177,8 @@ class NearSeat:
         elif shutdown == "kill":
             kill(cell)
         else:
-            ending = depart(cell, "shutdown", shutdown, "killed")
-            ending.exception()
+            return depart(cell, "shutdown", shutdown, "killed")
+        return None
 
     def release(self) -> None:
         """Fail the mail that waits: it will not be restarted after all."""
@@ -281,13 +288,19 @@ class FarSeat:
                 reason = NodeLost(text, node=self._address)
             self._on_end(reason)
 
-    def stop(self, *, will_return: bool) -> None:
-        """End it, in the time it has; with `will_return` its mail waits for the next life."""
+    def stop(self, *, will_return: bool) -> Promise | None:
+        """Have it end, in the time it has; a promise of that, or None when it has ended."""
         self.is_running = False
-        if not self.is_gone:
-            error = self._outpost.end_child(will_return).exception()
-            if error is not None:
-                _log.info("%s could not be stopped in order: %s", self._proxy, error)
+        if self.is_gone:
+            return None
+        ending: Promise = self._outpost.end_child(will_return)
+        ending.add_done_callback(self._stopped)
+        return ending
+
+    def _stopped(self, ending: Promise) -> None:
+        error = ending.exception()
+        if error is not None:
+            _log.info("%s was not stopped in order: %s", self._proxy, error)
 
     def release(self) -> None:
         """Fail the mail that waits: it will not be restarted after all."""

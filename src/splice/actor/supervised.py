@@ -11,6 +11,7 @@ from typing import Any
 
 from splice.actor.cell import Cell
 from splice.actor.childspec import ChildSpec
+from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy
 from splice.actor.restart import Member, places
 from splice.actor.seat import FarSeat, NearSeat, Seat
@@ -136,8 +137,14 @@ class Child:
 
     def stop(self, *, will_return: bool) -> None:
         """End it, in the time it has; with `will_return` its mail waits for the next life."""
+        ending = self.stop_nowait(will_return=will_return)
+        if ending is not None:
+            ending.exception()
+
+    def stop_nowait(self, *, will_return: bool) -> Promise | None:
+        """Like `stop`, and return what to wait for at once; None when it has ended."""
         self.is_restarting = self.has_failed = False
-        self.seat.stop(will_return=will_return)
+        return self.seat.stop(will_return=will_return)
 
     def orphan(self) -> None:
         """Have it end, without waiting: its supervisor has ended."""

@@ -242,8 +242,18 @@ class Supervisor(Process):
         found.seat.close()
 
     def _stop_all(self) -> None:
-        for found in reversed(list(self._family.values())):
-            found.stop(will_return=False)
+        family = list(reversed(self._family.values()))
+        if (
+            self._policy.is_simple
+        ):  # all at the same time: none of them needs another one
+            endings = [found.stop_nowait(will_return=False) for found in family]
+            for ending in endings:
+                if ending is not None:
+                    ending.exception()
+        else:
+            for found in family:
+                found.stop(will_return=False)
+        for found in family:
             found.seat.close()
         self._family.clear()
 

@@ -63,9 +63,9 @@ class Outpost(Process):
         self._end = _unseen()
         self._seat.restart()
 
-    def end_child(self, will_return: bool) -> None:
-        """End the child, in the time it has."""
-        self._seat.stop(will_return=will_return)
+    def end_child(self, will_return: bool) -> Promise | None:
+        """Have the child end, in the time it has; answered when it has."""
+        return self._seat.stop(will_return=will_return)
 
     def release(self) -> None:
         """Fail the mail that waits for another life."""
@@ -74,7 +74,9 @@ class Outpost(Process):
     def sp_terminate(self, reason: Any) -> None:
         """End the child."""
         if not self._sp_cell.scheduler.is_closing:  # then all are ended anyway
-            self._seat.stop(will_return=False)
+            ending = self._seat.stop(will_return=False)
+            if ending is not None:
+                ending.exception()
 
     def _has_ended(self, reason: Any) -> None:
         if isinstance(reason, BaseException):
