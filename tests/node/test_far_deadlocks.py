@@ -299,32 +299,69 @@ def test_a_ring_outside_of_which_it_is_entered_is_found(sim: Simulation) -> None
     assert "10.0.0.1:1" not in str(caught.value)
 
 
-def test_only_one_wait_of_a_ring_is_refused(sim: Simulation) -> None:
-    made = [sim.node() for _ in range(3)]
-    refused: list[str] = []
+class Refused(Echo):
+    """Notes who gives way."""
 
-    class Counting(Echo):
-        def try_ask(self, *path: Any) -> Any:
-            try:
-                return sync(path[0].try_ask(*path[1:])) if path else "end"
-            except DeadlockError:
-                refused.append(str(self.sp_proxy.sp_url))
-                return "gave way"
+    who: ClassVar[list[str]] = []
 
-    ring: list[Any] = []
-    for node in made:
-        spawned = node.spawn(Counting, (), {}, "echo")
-        sim.loop.advance(0.1)
-        ring.append(str(spawned.get().sp_url))
+    def try_ask(self, *path: Any) -> Any:
+        try:
+            return sync(path[0].try_ask(*path[1:])) if path else "end"
+        except DeadlockError:
+            self.who.append(str(self.sp_proxy.sp_url))
+            return "gave way"
+
+    def ask_later(self, other: Any) -> Any:
+        runtime.sleep(1)  # all are at it by then
+        return self.try_ask(other)
+
+    def try_both(self, one: list[Any], other: list[Any]) -> Any:
+        asked = [path[0].try_ask(*path[1:]) for path in (one, other)]
+        try:
+            return gather(asked).get()
+        except DeadlockError:
+            self.who.append(str(self.sp_proxy.sp_url))
+            return "gave way"
+
+
+def make_refused(sim: Simulation, count: int) -> list[Any]:
+    """Make a process on each of `count` nodes; their proxies."""
+    Refused.who.clear()
+    made = [sim.node().spawn(Refused, (), {}, "echo") for _ in range(count)]
+    sim.loop.advance(0.1)
+    return [proxy.get() for proxy in made]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_greatest_url_gives_way_whoever_finds_the_ring(seed: int) -> None:
+    sim = Simulation(seed, jitter=0.1)
+    urls = [str(proxy.sp_url) for proxy in make_refused(sim, 5)]
 
     def scenario() -> Any:
-        a, b, c = (runtime.connect(where) for where in ring)
-        # all three begin at once
-        return syncmany([a.try_ask(b), b.try_ask(c), c.try_ask(a)], 60)
+        a, b, c, d, e = map(runtime.connect, urls)
+        # all begin at once, so each node of both rings looks for them
+        pairs = [(a, b), (b, c), (c, a), (d, e), (e, d)]
+        return syncmany([one.ask_later(other) for one, other in pairs], 60)
 
     sim.run(sim.node(), scenario)
-    assert len(refused) == len(set(refused)) == 1
-    assert refused == [max(ring)]
+    sim.close()
+    assert sorted(Refused.who) == sorted([max(urls[:3]), max(urls[3:])])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_rings_with_a_wait_in_common_are_both_broken(seed: int) -> None:
+    sim = Simulation(seed, jitter=0.1)
+    urls = [str(proxy.sp_url) for proxy in make_refused(sim, 3)]
+
+    def scenario() -> Any:
+        a, b, c = map(runtime.connect, urls)
+        return sync(a.try_both([b, a], [c, a]), 60)
+
+    sim.run(sim.node(), scenario)
+    sim.close()
+    # either the wait that both have in common, or one in each
+    a, b, c = urls
+    assert sorted(Refused.who) in ([a], sorted([b, c]), sorted([a, b]), sorted([a, c]))
 
 
 class Noting(Echo):
