@@ -1,5 +1,6 @@
 """Coroutines: a generator as a process, in step with whoever iterates."""
 
+import asyncio
 import gc
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from splice.actor.coroutine import AsyncCoroutine, Coroutine
 from splice.actor.process import Process
-from splice.errors import CoroutineEnded
+from splice.errors import CoroutineEnded, ProcessStopped
 from splice.testing.actors import World
 
 
@@ -185,6 +186,58 @@ def test_an_async_generator_takes_send_throw_and_close(world: World) -> None:
     world.wait(coro.close())
     with pytest.raises(CoroutineEnded):
         world.wait(coro.next())
+
+
+async def acareful(events: list[str], seconds: float = 1) -> Any:
+    try:
+        while True:
+            yield await asyncio.sleep(0, "value")
+    finally:
+        events.append("closing")
+        await asyncio.sleep(seconds)
+        events.append("closed")
+
+
+def test_stopping_waits_for_what_an_async_generator_does_last(world: World) -> None:
+    events: list[str] = []
+    coro = acoroutine(world, acareful, events)
+    world.wait(coro.next())
+    queued = coro.next()
+    world.wait(world.stop(coro))
+    assert events == ["closing", "closed"]
+    assert isinstance(queued.exception(), ProcessStopped) or queued.get() == "value"
+
+
+def test_killing_a_process_that_closes_its_async_generator_ends_it_at_once(
+    world: World,
+) -> None:
+    events: list[str] = []
+    coro = acoroutine(world, acareful, events, 1000)
+    world.wait(coro.next())
+    stopped = world.stop(coro)
+    world.loop.advance(1)
+    before = world.loop.time()
+    world.kill(coro)
+    world.settle()
+    assert stopped.done()
+    assert events == ["closing"]
+    assert world.loop.time() == before
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_killing_a_coroutine_closes_its_generator_as_well(
+    world: World, is_async: bool
+) -> None:
+    events: list[str] = []
+    coro = (
+        acoroutine(world, acareful, events)
+        if is_async
+        else coroutine(world, careful, events)
+    )
+    world.wait(coro.next())
+    world.kill(coro)
+    world.loop.advance(5)
+    assert events[-1:] == ["closed"]
 
 
 # ---- asking ahead

@@ -1,5 +1,6 @@
 """Stopping: ahead of the mail, with a reason, and nothing that was asked stays unanswered."""
 
+import asyncio
 import gc
 import weakref
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import pytest
 
 from splice.actor.deferred import Deferred
+from splice.actor.endings import revive
+from splice.actor.links import extra_of
 from splice.actor.process import Process
+from splice.actor.promise import Promise
 from splice.actor.proxy import AnyProxy, tell
+from splice.actor.spawning import CONSTRUCT
 from splice.errors import Exit, NameTaken, ProcessKilled, ProcessStopped
 from splice.testing.actors import Actor, World
 
@@ -488,3 +493,72 @@ def test_mail_in_a_mailbox_of_an_ended_process_is_dropped_when_it_was_told(
     world.kill(clerk)
     world.settle()
     assert delivered.get() is None
+
+
+# ---- clean-up hooks that await
+
+
+class Tidy(Process):
+    def __init__(self, events: list[Any], error: BaseException | None = None) -> None:
+        self.events = events
+        self.error = error
+
+    async def sp_terminate(self, reason: Any) -> None:
+        await asyncio.sleep(1)
+        self.events.append(reason)
+        if self.error is not None:
+            raise self.error
+
+    def leave(self) -> None:
+        raise Exit("left")
+
+
+def test_a_stop_waits_for_an_async_clean_up_hook(world: World) -> None:
+    events: list[Any] = []
+    world.wait(world.stop(world.spawn(Tidy, events), "enough"))
+    assert events == ["enough"]
+
+
+def test_the_async_hook_of_a_process_that_ends_itself_runs_after_its_end(
+    world: World,
+) -> None:
+    events: list[Any] = []
+    tidy = world.spawn(Tidy, events)
+    world.wait(tidy.leave())
+    assert events == []
+    world.loop.advance(2)
+    assert events == ["left"]
+
+
+@pytest.mark.parametrize("error", [ValueError("untidy"), SystemExit("untidy")])
+def test_an_async_hook_that_fails_is_logged_and_the_process_ends(
+    world: World, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    tidy = world.spawn(Tidy, [], error)
+    world.wait(world.stop(tidy))
+    assert world.cell(tidy).has_ended
+    (record,) = caplog.records
+    assert record.getMessage() == "sp_terminate of Tidy 1 failed"
+
+
+class Keeper:
+    """Restarts a process whatever it ended for; see `splice.actor.links.Keeper`."""
+
+    def keeps_mail(self, reason: Any) -> bool:
+        return reason != "shutdown"
+
+    def ended(self, reason: Any) -> None: ...
+
+
+def test_a_process_killed_in_its_async_hook_has_another_life_untouched(
+    world: World,
+) -> None:
+    events: list[Any] = []
+    cell = world.cell(world.spawn(Tidy, events))
+    extra_of(cell).keeper = Keeper()
+    world.stop(cell)
+    world.settle()
+    world.scheduler.kill(cell)
+    revive(cell, Promise(cell, CONSTRUCT, (Tidy, (events,), {})))
+    world.loop.advance(5)
+    assert not cell.has_ended

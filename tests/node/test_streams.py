@@ -218,7 +218,6 @@ def test_stopping_a_far_coroutine_runs_its_finally(far: Far, function: Any) -> N
         coro = far.coroutine(function, log)
         next(coro)
         runtime.stop(coro)
-        runtime.sleep(1)
         return sync(log.all())
 
     assert far.run(scenario) == ["closed"]

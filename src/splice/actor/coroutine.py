@@ -192,14 +192,6 @@ class Coroutine(Drawn):
             raise self._ended from None
 
 
-_closing: set[Any] = set()
-"""The tasks that run ``finally`` blocks of asynchronous generators."""
-
-
-async def _close(generator: AsyncGenerator[Any, Any]) -> None:
-    await generator.aclose()
-
-
 class AsyncCoroutine(Drawn):
     """A process around one asynchronous generator."""
 
@@ -226,12 +218,9 @@ class AsyncCoroutine(Drawn):
         """End the generator; its ``finally`` blocks run."""
         await self._generator.aclose()
 
-    def sp_terminate(self, reason: Any) -> None:
-        """Have the generator's ``finally`` blocks run, on the loop: they may await."""
-        # the loop itself keeps no hold of its tasks
-        task = self._sp_cell.scheduler.loop.create_task(_close(self._generator))
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
+    async def sp_terminate(self, reason: Any) -> None:
+        """Run the generator's ``finally`` blocks when the process is stopped."""
+        await self._generator.aclose()
 
     async def _step(self, step: Callable[..., Any], *args: Any) -> Any:
         self._note_drawer()

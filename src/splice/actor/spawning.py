@@ -11,8 +11,8 @@ from contextvars import Context
 from typing import Any, Final, cast
 
 from splice.actor.cell import Cell
-from splice.actor.endings import end, failed, finish, kill
-from splice.actor.handlers import Handler
+from splice.actor.endings import background, clean_up, end, failed, kill
+from splice.actor.handlers import Handler, RunningTask
 from splice.actor.process import Process
 from splice.actor.promise import PENDING, Promise
 from splice.actor.proxy import Proxy, proxy_class
@@ -63,10 +63,21 @@ class _Stop(Handler):
 
     def start(self, scheduler: Scheduler, cell: Cell, message: Promise) -> bool:
         (reason,) = message.args
-        finish(cell, reason)
+        work = clean_up(cell, reason)
+        if work is None:
+            self._end(cell, message, reason)
+            return True
+        task = background(cell, work)
+        cell.runner = RunningTask(message, task)
+        task.add_done_callback(lambda _: self._end(cell, message, reason))
+        return False
+
+    @staticmethod
+    def _end(cell: Cell, message: Promise, reason: Any) -> None:
+        if message.target is cell:  # else it was killed, and this is another life
+            end(cell, reason)
         if message.state == PENDING:
             message.resolve(None)
-        return True
 
     def left_over(self, cell: Cell, message: Promise) -> None:
         message.resolve(None)  # it has ended for another reason: what was wanted
