@@ -50,11 +50,13 @@ from splice.uri import url
 if TYPE_CHECKING:
     from splice.actor.childspec import ChildCounts, ChildInfo, child
     from splice.actor.supervisor import Supervisor
+    from splice.net.lives import NodeEvent
 
-# supervision is loaded when it is used: 8 ms that most programs do not need
+# loaded when it is used: supervision takes 8 ms, and what has to do with other nodes asyncio
 _LATER = {
     "ChildCounts": "splice.actor.childspec",
     "ChildInfo": "splice.actor.childspec",
+    "NodeEvent": "splice.net.lives",
     "Supervisor": "splice.actor.supervisor",
     "child": "splice.actor.childspec",
 }
@@ -86,6 +88,7 @@ __all__ = [
     "NameTaken",
     "NoSuchChild",
     "NoSuchHandler",
+    "NodeEvent",
     "NodeLost",
     "Overloaded",
     "Process",

@@ -529,7 +529,7 @@ def test_a_connection_agreed_on_before_a_verdict_is_hung_up() -> None:
 def test_a_node_that_says_goodbye_is_lost_for_good() -> None:
     one, other = connected(1, 2), connected(2, 1)
     (lost,) = [a for a in carry(one.bye(0.0), other) if isinstance(a, Lost)]
-    assert lost.cause == Cause(NodeLost, "was shut down", is_final=True)
+    assert lost.cause == Cause(NodeLost, "was shut down", is_final=True, fate="ended")
 
 
 def test_mail_sent_before_goodbye_arrives_before_it() -> None:

@@ -608,6 +608,129 @@ def test_closing_twice_is_closing_once(world: World, a: Node) -> None:
     assert a.wire.is_closed
 
 
+# ---- what is told of other nodes
+
+
+def listen(node: Node) -> list[tuple[str, str, int | None]]:
+    heard: list[tuple[str, str, int | None]] = []
+    node.peers.lives.listen(lambda it: heard.append((it.kind, it.fate, it.incarnation)))
+    return heard
+
+
+def test_a_node_comes_up_and_ends(world: World, a: Node, b: Node) -> None:
+    heard = listen(a)
+    a.tell(b, 1)
+    world.advance(1)
+    b.peers.close(0)
+    world.advance(1)
+    assert heard == [("up", "", b.incarnation), ("lost", "ended", b.incarnation)]
+
+
+def test_both_sides_hear_whoever_dialled(world: World, a: Node, b: Node) -> None:
+    heard = listen(b)
+    a.tell(b, 1)
+    world.advance(1)
+    assert heard == [("up", "", a.incarnation)]
+
+
+def test_a_short_cut_is_told_and_its_end(world: World, a: Node, b: Node) -> None:
+    a.tell(b, 1)
+    world.advance(1)
+    heard = listen(a)
+    world.network.cut(a.address, b.address)
+    world.advance(4)
+    world.network.heal(a.address, b.address)
+    world.advance(4)
+    assert [kind for kind, *_ in heard] == ["cut", "again"]
+
+
+def test_a_long_cut_is_a_loss_and_after_it_the_node_comes_up_again(
+    world: World, a: Node, b: Node
+) -> None:
+    a.tell(b, 1)
+    world.advance(1)
+    heard = listen(a)
+    world.network.cut(a.address, b.address)
+    world.advance(30)
+    assert [it[:2] for it in heard] == [("cut", ""), ("lost", "cut off")]
+    world.network.heal(a.address, b.address)
+    a.tell(b, 2)
+    world.advance(4)
+    assert heard[2:] == [("up", "", b.incarnation)]
+
+
+def test_another_incarnation_at_an_address_is_a_restart(
+    world: World, a: Node, b: Node
+) -> None:
+    heard = listen(a)
+    a.tell(b, 1)
+    world.advance(1)
+    world.kill(b)
+    second = world.node("b")
+    world.advance(5)
+    a.tell(second, 2)
+    world.advance(5)
+    assert heard[-1] == ("restarted", "", second.incarnation)
+    assert ("lost", "ended", b.incarnation) in heard
+
+
+def test_a_node_that_says_nothing_on_a_standing_connection_is_busy_until_it_does(
+    world: World, a: Node, b: Node
+) -> None:
+    a.tell(b, 1)
+    world.advance(1)
+    heard = listen(a)
+    b.peers._timers.close()  # its loop stands still
+    world.advance(60)
+    assert heard == [("busy", "", b.incarnation)]
+    b.tell(a, 1)
+    world.advance(2)
+    assert heard[1:] == [("again", "", b.incarnation)]
+    assert a.lost == []
+
+
+def test_a_node_that_takes_connections_and_shakes_no_hands_is_frozen(
+    world: World, a: Node, b: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a.tell(b, 1)
+    world.advance(1)
+    heard = listen(a)
+    on_down = a.peers.on_down
+    monkeypatch.setattr(  # what a wire of sockets finds out about a stopped OS process
+        a.peers, "on_down", lambda number, _: on_down(number, Down.SILENT)
+    )
+    world.network.cut(a.address, b.address)
+    world.advance(30)
+    assert heard[-1] == ("lost", "frozen", b.incarnation)
+    assert "no sign of life for 10 s" in str(a.lost[0])
+    assert "is it stopped, swapping" in str(a.lost[0])
+
+
+def test_who_stops_listening_hears_no_more(world: World, a: Node, b: Node) -> None:
+    heard: list[object] = []
+    stop = a.peers.lives.listen(heard.append)
+    stop()
+    stop()
+    a.tell(b, 1)
+    world.advance(1)
+    assert heard == []
+
+
+def test_a_listener_that_raises_stops_nothing(world: World, a: Node, b: Node) -> None:
+    errors: list[object] = []
+    world.loop.set_exception_handler(lambda _, context: errors.append(context))
+
+    def fail(event: object) -> None:
+        raise RuntimeError(event)
+
+    a.peers.lives.listen(fail)
+    heard = listen(a)
+    a.tell(b, 1)
+    world.advance(1)
+    assert len(errors) == 1
+    assert heard == [("up", "", b.incarnation)]
+
+
 class Stranger:
     """Dials a node and says what the test wants."""
 

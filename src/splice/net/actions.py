@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from splice.errors import DeliveryError, NodeLost, Verdict
 from splice.net.outbound import Outgoing
 from splice.net.wire import Buffer
+
+Fate = Literal["ended", "frozen", "cut off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +20,14 @@ class Cause:
         error: what is raised.
         text: the rest of a sentence that begins with the address of the node.
         is_final: that incarnation can never come back.
+        fate: what has become of the node, as far as one can tell from here; cut off is one
+            with which no word gets through, for whatever reason.
     """
 
     error: type[DeliveryError]
     text: str
     is_final: bool = False
+    fate: Fate = "cut off"
 
     def as_error(self, address: str, verdict: Verdict) -> DeliveryError:
         """Return the error for messages to `address`."""

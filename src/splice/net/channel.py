@@ -52,6 +52,9 @@ RETRY_SECONDS: Final = 0.02
 """Until a full connection is tried again: a socket's buffer is read in far less."""
 
 
+_SHUT_DOWN: Final = Cause(NodeLost, "was shut down", is_final=True, fate="ended")
+
+
 class Channel:
     """All that is said between this node and another incarnation.
 
@@ -191,7 +194,7 @@ class Channel:
         if header.kind is Kind.MAIL:
             return self._on_mail(header, parts, now)
         if header.kind is Kind.BYE:
-            return self._end(Cause(NodeLost, "was shut down", is_final=True))
+            return self._end(_SHUT_DOWN)
         if header.kind is Kind.RESEND:  # whatever we miss ourselves
             self.outbound.rewind(0)
         if self.inbound.judge(header.sequence) is Standing.SEEN:

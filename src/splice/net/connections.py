@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from splice.config import Config
 from splice.errors import AccessDenied, DeliveryError, NodeLost, VersionMismatch
 from splice.log import logger
-from splice.net.actions import Cause
+from splice.net.actions import Cause, Fate
 from splice.net.handshake import (
     NONCE_BYTES,
     TEXTS,
@@ -186,11 +186,12 @@ class Connections:
         if it.side is None:
             return it
         cause = None
+        it.peer.seems_frozen = down is Down.SILENT
         if down is Down.DENIED:
             cause = Cause(AccessDenied, TEXTS[Reason.ACCESS])
         elif down is Down.REFUSED and it.peer.incarnation is not None:
             text = "refused the reconnect: nothing listens there any more"
-            cause = Cause(NodeLost, text)
+            cause = Cause(NodeLost, text, fate="ended")
         self._owner.no_dial(it.peer, cause, now)
         return None
 
@@ -253,7 +254,8 @@ class Connections:
             return
         self.hang_up(it.number)
         is_final = refusal.reason is Reason.GONE
-        cause = Cause(_ERRORS[refusal.reason], refusal.text, is_final)
+        fate: Fate = "ended" if is_final else "cut off"
+        cause = Cause(_ERRORS[refusal.reason], refusal.text, is_final, fate)
         self._owner.no_dial(it.peer, cause, now)
 
     def _expire(self, it: Connection, now: float) -> None:

@@ -1,12 +1,13 @@
 """Dialled: a connection that we dialled, from the dial to its end.
 
-Its DEALER is watched by a monitor, and what libzmq tells there is turned into one of three
+Its DEALER is watched by a monitor, and what libzmq tells there is turned into one of four
 ends (`Down`), each of which means something else to `Peers`::
 
     dial --look up--> connect --shake hands--> up --------> DROPPED  broken, or hung up
              |           |            |'-------------------> DENIED   another key
              |           '-- probe ---|--------------------> REFUSED  nobody listens there
-             '-----------'------------'--------------------> DROPPED  cut off, or too busy
+             |           |            '--------------------> SILENT   frozen, or too busy
+             '-----------'---------------------------------> DROPPED  cut off
 
 After an end nothing is tried again here.
 
@@ -44,6 +45,10 @@ GOODBYE: Final = b""
 GOODBYE_SECONDS: Final = 1.0
 """For the answer to a goodbye, and so for what was sent just before it; more than a machine
 next door needs."""
+
+HANDSHAKE_SHARE: Final = 2 / 3
+"""Of the handshake's time, for ZeroMQ's own part: what it tells must come before the time of
+the whole is over, for only it knows whether the connection was taken."""
 
 RETRY_MS: Final = 100
 """Before ZeroMQ tries a failed handshake again; the second failure tells a wrong key from a
@@ -207,6 +212,7 @@ class Dialled:
         dealer.immediate = (
             True  # nothing is queued for a connection that does not stand
         )
+        dealer.handshake_ivl = round(config.handshake_timeout * HANDSHAKE_SHARE * 1000)
         dealer.connect_timeout = round(config.handshake_timeout * 1000)
         dealer.reconnect_ivl = RETRY_MS
         return dealer
@@ -254,8 +260,8 @@ class Dialled:
         so the second attempt counts: a dead node refuses that.  A busy one lets it expire.
         """
         self._failures += 1
-        if self._has_expired():
-            self._end(Down.DROPPED)
+        if self._waited() > 0.9 * HANDSHAKE_SHARE:
+            self._end(Down.SILENT)
         elif event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL or self._failures > 1:
             self._end(Down.DENIED)
 
@@ -265,9 +271,10 @@ class Dialled:
         while dealer is not None and dealer.read_one():
             pass
 
-    def _has_expired(self) -> bool:
-        waited = self._setting.loop.time() - self._began
-        return waited > 0.9 * self._setting.config.handshake_timeout
+    def _waited(self) -> float:
+        """Return how much of its time has gone: from 0 to 1."""
+        setting = self._setting
+        return (setting.loop.time() - self._began) / setting.config.handshake_timeout
 
     # ---------------------------------------------------------------- refused, or cut off?
 
@@ -278,7 +285,7 @@ class Dialled:
         the first one means that a node is dead.  A bare connect tells which it is.
         """
         self._close_sockets()
-        if self._has_expired():
+        if self._waited() > 0.9:
             self._end(Down.DROPPED)
         elif self._ipc is not None:
             self._end(Down.DROPPED if places.is_alive(self._ipc) else Down.REFUSED)

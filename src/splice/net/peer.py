@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
+from typing import Final
 
 from splice.config import Config
+from splice.errors import DeliveryError, Verdict
 from splice.net.actions import Cause
 from splice.net.channel import Channel
 from splice.net.handshake import Identity
@@ -13,6 +16,11 @@ from splice.net.machine import is_only_local
 from splice.net.outbound import Outgoing
 from splice.net.timers import Sleeper
 from splice.net.window import Credit
+
+FROZEN: Final = (
+    "; it takes connections and does not shake hands: is it stopped, swapping, or in a "
+    "handler that does not end?"
+)
 
 
 class Peer(Sleeper):
@@ -30,6 +38,8 @@ class Peer(Sleeper):
         bad_frames: how many came from it that could not be read.
         attempts: dials since the last one that succeeded.
         redial_at: when it may be dialled again.
+        seems_frozen: the last dial was taken, and nobody shook hands.
+        life: what was told of it last; see `splice.net.lives`.
         is_dirty: it is in the list of those that have something to send.
     """
 
@@ -46,9 +56,11 @@ class Peer(Sleeper):
         "identity",
         "is_dirty",
         "is_reached",
+        "life",
         "outbound",
         "redial_at",
         "room_calls",
+        "seems_frozen",
     )
 
     def __init__(
@@ -70,6 +82,8 @@ class Peer(Sleeper):
         self.attempts = 0
         self.bad_frames = 0
         self.redial_at = -inf
+        self.seems_frozen = False
+        self.life = ""
         self.is_dirty = False
         self.room_calls: list[Callable[[], None]] = []
         self._line = self
@@ -167,6 +181,16 @@ class Peer(Sleeper):
             or self.identity.machine == machine
             or not is_only_local(self.address)
         )
+
+    def explained(self, cause: Cause) -> Cause:
+        """Return why it was lost, and more of it where its last dial tells more."""
+        if cause.fate == "cut off" and self.seems_frozen:
+            return replace(cause, text=cause.text + FROZEN, fate="frozen")
+        return cause
+
+    def error_of(self, cause: Cause, verdict: Verdict) -> DeliveryError:
+        """Return the error of messages to it that failed."""
+        return self.explained(cause).as_error(self.address, verdict)
 
     def become(self, other: Peer) -> None:
         """Be another handle of `other` from now on: both turned out to be one node."""

@@ -47,6 +47,7 @@ from splice.net.frames import (
     split,
 )
 from splice.net.handshake import Identity
+from splice.net.lives import Lives
 from splice.net.machine import this_machine
 from splice.net.peer import Peer as Peer
 from splice.net.receiver import Receiver
@@ -107,6 +108,7 @@ class Peers:
         self._window = Window(config.window_bytes)
         self._connections: Connections
         self._dirty: list[Peer] = []
+        self.lives = Lives(loop)
         self._acting = 0
         self._closed: Cause | None = None
 
@@ -175,7 +177,11 @@ class Peers:
         """
         peer = self._by_incarnation.get(incarnation)
         if peer is not None:
-            self._lose(peer, Cause(NodeLost, why, is_final=True), self._loop.time())
+            self._lose(
+                peer,
+                Cause(NodeLost, why, is_final=True, fate="ended"),
+                self._loop.time(),
+            )
             self.flush()
 
     def consumed(self, peer: Peer, credit: Credit, requests: int, size: int) -> bool:
@@ -290,7 +296,9 @@ class Peers:
     ) -> None:
         """Use a connection whose handshake is done."""
         peer.attempts = 0
+        peer.seems_frozen = False
         self._act(peer, peer.channel.attach(connection, epoch, received, now), now)
+        self.lives.met(peer)
 
     def no_dial(self, peer: Peer, cause: Cause | None, now: float) -> None:
         """Note that a dial has failed; a cause is a verdict where it can be trusted."""
@@ -321,6 +329,7 @@ class Peers:
 
     def _on_cut(self, peer: Peer, connection: int, now: float) -> None:
         actions = peer.channel.detach(connection, now)
+        self.lives.cut(peer)
         if not peer.is_connected:
             peer.back_off(now, self._config, self._random.random())
         self._act(peer, actions, now)
@@ -354,13 +363,12 @@ class Peers:
             elif isinstance(action, HangUp):
                 self._connections.hang_up(action.connection)
             elif isinstance(action, Failed):
-                error = action.cause.as_error(peer.address, action.verdict)
+                error = peer.error_of(action.cause, action.verdict)
                 self._receiver.on_failed(peer, action.messages, error)
             else:
                 self._forget(peer, action.cause)
-                self._receiver.on_lost(
-                    peer, action.cause.as_error(peer.address, "unknown")
-                )
+                self.lives.lost(peer, action.cause)
+                self._receiver.on_lost(peer, peer.error_of(action.cause, "unknown"))
 
     def _deliver(self, peer: Peer, action: Deliver, now: float) -> None:
         try:
@@ -399,6 +407,7 @@ class Peers:
 
     def _on_wake(self, peer: Peer, now: float) -> None:
         self._act(peer, peer.channel.on_time(now), now)
+        self.lives.look(peer, now)
 
     def _lose(self, peer: Peer, cause: Cause, now: float) -> None:
         self._forget(peer, cause)

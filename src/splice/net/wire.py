@@ -30,6 +30,9 @@ class Down(Enum):
     DENIED = "denied"
     """Somebody listens, and the transport's own keys do not fit."""
 
+    SILENT = "silent"
+    """Somebody listens, takes the connection, and does not shake hands."""
+
     DROPPED = "dropped"
     """It broke, or the other end has hung up, or nothing came back in time."""
 

@@ -27,6 +27,7 @@ from splice.node.remote import Named, Remote
 from splice.uri import url
 
 if TYPE_CHECKING:
+    from splice.net.lives import NodeEvent
     from splice.node.node import Node
 
 
@@ -68,6 +69,22 @@ class Fates:
         if owner is not None and owner.has_ended:
             owner = None
         return watch(node, target, owner)
+
+    def on_node(self, hearer: Callable[[NodeEvent], object]) -> Callable[[], None]:
+        """Hear of the other nodes that the current one talks with: who comes, goes, is busy.
+
+        Args:
+            hearer: is called with a `NodeEvent` for each change, on the node's loop: it may
+                send, and must not wait.
+
+        Returns:
+            What ends it; call it without arguments.
+        """
+        node = self.node
+        stop: Callable[[], None] = node.on_thread(
+            lambda: node.open().lives.listen(hearer)
+        )
+        return stop
 
     def demonitor(self, monitor: Promise) -> None:
         """Watch no more; the promise of `monitor` fails with `Cancelled`."""
