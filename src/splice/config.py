@@ -69,6 +69,10 @@ class Config:
     frame_bytes: int = 256 * 1024
     """Bytes after which a frame is closed, for the same reason."""
 
+    piece_bytes: int = 2**20
+    """Bytes of a message that travel at once; a larger one goes in pieces of this size, with
+    others between them.  A piece takes a millisecond on a gigabit line."""
+
     out_of_band_bytes: int = 64 * 1024
     """Buffers from this size on travel as parts of their own, without a copy; below it a
     part costs more than the copy."""

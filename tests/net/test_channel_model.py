@@ -9,7 +9,7 @@ that it would notice.
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from splice.config import Config
 from splice.errors import NodeLost
-from splice.message import REQUEST, RESPONSE
+from splice.message import REQUEST, RESPONSE, SIGNAL
 from splice.net.actions import (
     Action,
     Cause,
@@ -44,8 +44,9 @@ from splice.net.window import Credit, Window
 from splice.net.wire import Buffer
 
 SIZE = 10
+LARGE = 45
 WINDOW = 50
-CONFIG = Config(frame_messages=3, frame_bytes=100)
+CONFIG = Config(frame_messages=3, frame_bytes=100, piece_bytes=12)
 A, B = 0, 1
 
 
@@ -57,8 +58,18 @@ class Record:
     sender: int
     receiver: int
     prompt: bool
+    kind: int
+    target: int
+    size: int
     verdict: str | None = None
     arrivals: int = 0
+
+    @property
+    def line(self) -> tuple[Any, ...]:
+        """The messages among which it keeps its place."""
+        if self.prompt:
+            return "prompt", self.size
+        return "mail", None if self.kind == SIGNAL else self.target
 
 
 class SmallOutbound(Outbound):
@@ -85,8 +96,8 @@ class Side:
         self.incarnation = incarnation
         self.is_alive = True
         self.is_full = False
-        self.held: list[Credit] = []
-        self.last = {True: 0, False: 0}
+        self.held: list[tuple[Credit, int]] = []
+        self.last: Counter[Any] = Counter()
         self.channel: Channel
 
 
@@ -118,7 +129,7 @@ class World(RuleBasedStateMachine):
                 window=Window(WINDOW, shares=1, least=0),
             )
             side.held = []
-            side.last = {True: 0, False: 0}
+            side.last = Counter()
 
     def act(
         self, place: int, actions: list[Action], crash_after: int | None = None
@@ -162,13 +173,23 @@ class World(RuleBasedStateMachine):
             assert record.sender == self.sides[1 - place].incarnation
             assert record.arrivals == 0, "it was delivered twice"
             assert record.verdict in {None, "unknown"}, f"{record.verdict}, and came"
-            assert record.number > side.last[record.prompt], "the order was broken"
-            side.last[record.prompt] = record.number
+            self.check_order(side, record)
             record.arrivals = 1
-            if not record.prompt:
-                side.held.append(side.channel.inbound.credit)
-        out = side.held.count(side.channel.inbound.credit)
-        assert out * SIZE <= WINDOW + SIZE, "more came than credit was given for"
+            if record.kind == REQUEST:
+                side.held.append((side.channel.inbound.credit, record.size))
+        ours = side.channel.inbound.credit
+        out = sum(size for credit, size in side.held if credit is ours)
+        assert out <= WINDOW + LARGE, "more came than credit was given for"
+
+    def check_order(self, side: Side, record: Record) -> None:
+        """A signal keeps its place among all mail, other mail among that for its target."""
+        last, line = side.last, record.line
+        ahead = last[line]
+        if not record.prompt:
+            mail = [at for (lane, _), at in last.items() if lane == "mail"]
+            ahead = max([ahead, last["mail", None], *(mail if line[1] is None else [])])
+        assert record.number > ahead, "the order was broken"
+        last[line] = record.number
 
     def settle_records(self, messages: list[Outgoing], verdict: str) -> None:
         for message in messages:
@@ -259,16 +280,56 @@ class World(RuleBasedStateMachine):
         count=st.integers(1, 8),
     )
     def send(self, place: int, prompt: bool, count: int) -> None:
-        side = self.sides[place]
         for _ in range(count):
-            number = len(self.records) + 1
-            record = Record(
-                number, side.incarnation, self.sides[1 - place].incarnation, prompt
-            )
-            self.records[number] = record
-            entry = (RESPONSE if prompt else REQUEST, number)
-            side.channel.outbound.put(Outgoing(entry, (), record, prompt, SIZE))
-        self.act(place, side.channel.flush(self.now))
+            self.put(place, RESPONSE if prompt else REQUEST)
+        self.act(place, self.sides[place].channel.flush(self.now))
+
+    @rule(
+        place=st.sampled_from([A, B]),
+        kind=st.sampled_from([REQUEST, REQUEST, RESPONSE]),
+        to=st.integers(1, 3),
+    )
+    def send_large(self, place: int, kind: int, to: int) -> None:
+        self.put(place, kind, to, LARGE)
+        self.act(place, self.sides[place].channel.flush(self.now))
+
+    @rule(
+        place=st.sampled_from([A, B]),
+        kind=st.sampled_from([REQUEST, REQUEST, SIGNAL]),
+        to=st.integers(1, 3),
+    )
+    def send_to_one(self, place: int, kind: int, to: int) -> None:
+        self.put(place, kind, to)
+        self.act(place, self.sides[place].channel.flush(self.now))
+
+    def put(self, place: int, kind: int, target: int = 1, size: int = SIZE) -> None:
+        side, other = self.sides[place], self.sides[1 - place]
+        number = len(self.records) + 1
+        prompt = kind == RESPONSE
+        ends = side.incarnation, other.incarnation
+        record = Record(number, *ends, prompt, kind, target, size)
+        self.records[number] = record
+        buffers = (bytes(size - SIZE),) if size > SIZE else ()
+        entry = (kind, number, target)
+        side.channel.outbound.put(Outgoing(entry, buffers, record, prompt, size))
+
+    @precondition(lambda self: self.records)
+    @rule(data=st.data(), place=st.sampled_from([A, B]))
+    def withdraw(self, data: st.DataObject, place: int) -> None:
+        side = self.sides[place]
+        ours = [
+            record.number
+            for record in self.records.values()
+            if record.sender == side.incarnation
+            and record.verdict is None
+            and record.kind == REQUEST
+        ]
+        if ours:
+            number = data.draw(st.sampled_from(ours[-9:]))
+            if side.channel.outbound.withdraw(number):
+                self.records[number].verdict = "withdrawn"
+                assert self.records[number].arrivals == 0, "it came"
+            self.act(place, side.channel.flush(self.now))
 
     @rule(place=st.sampled_from([A, B]))
     def dial(self, place: int) -> None:
@@ -348,8 +409,8 @@ class World(RuleBasedStateMachine):
     @rule(place=st.sampled_from([A, B]), requests=st.integers(1, 9))
     def give_back(self, place: int, requests: int) -> None:
         side = self.sides[place]
-        for credit in side.held[:requests]:
-            credit.give_back(1, SIZE)
+        for credit, size in side.held[:requests]:
+            credit.give_back(1, size)
         del side.held[:requests]
         self.act(place, side.channel.flush(self.now))
 
@@ -404,6 +465,9 @@ class World(RuleBasedStateMachine):
                 self.give_back(place, 1000)
             self.time_passes(1.0)
             if all(side.channel.outbound.is_empty for side in self.sides):
+                for side in self.sides:
+                    assert not side.channel.inbound.credit._out, "credit was lost"
+                    assert not side.channel.outbound.backlog_bytes, "the backlog is off"
                 return
         raise AssertionError("the channels do not come to rest")
 
@@ -471,7 +535,7 @@ class DeafToResend(SmallChannel):
     [
         (DeafToResend, "do not come to rest"),
         (WithoutDeduplication, "delivered twice"),
-        (HastyAcknowledgement, "acknowledged, and never came"),
+        (HastyAcknowledgement, "acknowledged, and never came|credit was lost"),
         (ReusedNumbersChannel, "acknowledged, and never came|do not come to rest"),
     ],
 )

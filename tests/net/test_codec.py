@@ -176,9 +176,18 @@ def test_a_writable_array_is_copied_once_when_it_is_sent():
     assert copy.flags.writeable
 
 
-def test_a_read_only_array_travels_uncopied():
-    array = np.arange(100_000.0)
-    array.flags.writeable = False
+def test_a_read_only_view_of_an_array_is_copied_when_it_is_sent():
+    array = np.zeros(100_000)
+    view = array[:]
+    view.flags.writeable = False
+    buffers: list[Any] = []
+    payload = encode(view, buffers)
+    array[0] = 1
+    assert decode(payload, buffers)[0] == 0
+
+
+def test_an_array_in_immutable_memory_travels_uncopied():
+    array = np.frombuffer(np.arange(100_000.0).tobytes())
     buffers: list[Any] = []
     payload = encode(array, buffers)
     assert np.shares_memory(np.frombuffer(buffers[0]), array)

@@ -208,22 +208,6 @@ def test_a_large_buffer_is_sent_and_received_without_a_copy(no_ipc, monkeypatch)
     run(story)
 
 
-@pytest.mark.parametrize("size", [99_999, 100_000, 100_001, 200_000, 345_678])
-@both
-def test_a_buffer_over_the_limit_of_a_part_arrives_as_one(size, transport, monkeypatch):
-    monkeypatch.setattr(sockets, "MAX_PART_BYTES", 100_000)
-
-    async def story():
-        async with ends({}, {}) as (one, other):
-            here, _ = await one.reach(other)
-            body = os.urandom(size)
-            assert one.wire.send(here, [b"header", body, b"end"])
-            _, parts = await other.ear.first_parts()
-            assert [bytes(part) for part in parts] == [b"header", body, b"end"]
-
-    run(story)
-
-
 @both
 def test_a_flood_both_ways_does_not_stall(transport):
     count = 3000

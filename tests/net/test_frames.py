@@ -47,7 +47,7 @@ PLAIN = st.recursive(
 
 def parts_of(header: Header) -> list[bytes]:
     behind = [b"batch", *[b"buffer"] * header.buffers]
-    return [header.encode(), *(behind if header.kind is Kind.MAIL else [])]
+    return [header.encode(), *(behind if header.kind.is_numbered else [])]
 
 
 def header(kind: Kind = Kind.MAIL, **changes: Any) -> Header:

@@ -74,7 +74,7 @@ class Node:
         return peer
 
     def on_batch(self, peer: Peer, entries: list[Entry], buffers: list[Buffer]) -> None:
-        for kind, value in entries:
+        for kind, value, *_ in entries:
             self.got.append(value)
             if kind == TELL and self.echoes:
                 peer.send(Outgoing((RESPONSE, -value), (), -value, True))
@@ -853,7 +853,7 @@ def test_a_flood_waits_for_credit_and_answers_do_not(world: World) -> None:
     b.keeps_credit = True
     peer = a.peers.reach(b.address)
     for value in range(50):
-        peer.send(Outgoing((TELL, value), (), None, False, FIRST_CREDIT // 10))
+        peer.send(Outgoing((TELL, value, 1), (), None, False, FIRST_CREDIT // 10))
     a.peers.flush()
     world.advance(1)
     assert len(b.got) <= 11

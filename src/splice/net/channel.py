@@ -191,7 +191,7 @@ class Channel:
             self.frames_dropped += 1
             return []
         self._heard = now
-        if header.kind is Kind.MAIL:
+        if header.kind.is_numbered:
             return self._on_mail(header, parts, now)
         if header.kind is Kind.BYE:
             return self._end(_SHUT_DOWN)
@@ -261,12 +261,23 @@ class Channel:
             return self._ask(now)
         actions: list[Action] = []
         if standing is Standing.NEXT:
-            self.inbound.accept(header)
-            # first, for it may hold the refusal of what its header acknowledges
-            actions.append(Deliver(parts[0], parts[1:]))
+            whole = self.inbound.accept(header, parts)
+            if whole:
+                # first, for it may hold the refusal of what its header acknowledges
+                actions.append(Deliver(whole[0], whole[1:]))
+            elif self.inbound.confirm():
+                self.inbound.remind(now)
+            else:
+                self.inbound.remind(now + self._config.ack_delay)
         else:
             self.inbound.remind(now + self._config.ack_delay)
         actions += self._on_ack(header)
+        if header.kind is not Kind.MAIL and self._retry_at is None:
+            self._transmit(
+                now, actions
+            )  # an acknowledged piece makes room for the next
+            if self.inbound.ack_due <= now:
+                actions.append(self._control(Kind.ACK, now))
         return actions
 
     def _standing_of(self, mail: Header) -> Standing:
@@ -293,8 +304,8 @@ class Channel:
     def _transmit(self, now: float, actions: list[Action]) -> None:
         outbound, inbound = self.outbound, self.inbound
         while flight := outbound.next_flight(inbound.delivered):
-            header = self._header(Kind.MAIL, flight.sequence, flight.ack, flight)
-            parts = [header, flight.batch, *flight.buffers]
+            header = self._header(flight.kind, flight.sequence, flight.ack, flight)
+            parts = [header, *flight.parts]
             actions.append(Transmit(self.connections[-1], parts, flight.sequence))
             inbound.told(flight.ack)
             self._last_sent = now
@@ -320,7 +331,7 @@ class Channel:
             self.inbound.credit.granted,
             flight.cost if flight else 0,
             flight.requests if flight else 0,
-            len(flight.buffers) if flight else 0,
+            flight.buffers if flight else 0,
         ).encode()
 
     def _lost_at(self) -> float:
@@ -366,7 +377,7 @@ class Channel:
         if not self.is_fresh:
             self.epoch += 1
             self.is_fresh = True
-            self.inbound.credit.end()
+            self.inbound.end()
             self.inbound = self.inbound_class(self._window)
             actions.append(Lost(cause))
         return actions

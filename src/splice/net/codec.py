@@ -338,11 +338,19 @@ def _collector(
         raw = buffer.raw()
         if raw.nbytes < limit:
             return True  # pickle keeps it in its stream
-        # a writable one is copied now: it may change before it is sent, or sent again
-        buffers.append(raw if raw.readonly else bytearray(raw))
+        # what may change before it is sent, or sent again, is copied now
+        buffers.append(raw if _is_frozen(raw) else bytearray(raw))
         return False
 
     return collect
+
+
+def _is_frozen(raw: memoryview) -> bool:
+    """Tell whether nobody can write to that memory; a read-only array may be a view of another."""
+    owner: Any = raw.obj
+    while (base := getattr(owner, "base", None)) is not None:
+        owner = base
+    return isinstance(owner, bytes)
 
 
 def _has_by_value_modules() -> bool:

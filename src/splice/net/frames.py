@@ -7,6 +7,8 @@ A *frame* is what travels at once on a connection, as parts::
     beat      header                         a sign of life on a quiet channel
     resend    header                         "a frame is missing: send again from there"
     bye       header                         "this node ends"
+    plan      header | lengths               a large message follows, in pieces; numbered
+    piece     header | bytes                 the next piece of it; numbered
 
 On the wire header and batch are one part (`join`, `split`): a part more costs as much as a small
 frame.  The header has a fixed length (`_HEADER`).  The batch is a list of plain tuples (see
@@ -42,20 +44,33 @@ _HEADER: Final = struct.Struct("<cBBxIQQQQQQII")
 credit, cost, requests, buffers."""
 
 
+JOINED_BYTES: Final = 512 * 1024
+"""A second part up to this size is copied behind the header: nearly every batch, and no piece of
+a large message as long as pieces are not made smaller."""
+
+
 class FrameError(ValueError):
     """The parts are no frame of this protocol; the text says why."""
 
 
 class Kind(IntEnum):
-    """What a frame is for; all but MAIL are control frames, a header and nothing else."""
+    """What a frame is for; control frames are a header and nothing else."""
 
     MAIL = 1
     ACK = 2
     BEAT = 3
     RESEND = 4
     BYE = 5
+    PLAN = 6
+    PIECE = 7
+
+    @property
+    def is_numbered(self) -> bool:
+        """It is part of the mail: numbered, and kept until it is acknowledged."""
+        return self in _NUMBERED
 
 
+_NUMBERED: Final = (Kind.MAIL, Kind.PIECE, Kind.PLAN)
 _KINDS: Final = {int(kind): kind for kind in Kind}
 
 
@@ -94,7 +109,7 @@ class Header(NamedTuple):
 
 def join(parts: list[Buffer]) -> list[Buffer]:
     """Return the parts of a frame as they go over a wire: header and batch in one."""
-    if len(parts) == 1:
+    if len(parts) == 1 or len(parts[1]) > JOINED_BYTES:
         return parts
     header, batch, *buffers = parts
     return [b"".join((header, batch)), *buffers]
@@ -131,7 +146,7 @@ def decode_header(parts: Sequence[Buffer]) -> Header:
     if kind not in _KINDS:
         raise FrameError(f"a frame of the unknown kind {kind}")
     header = Header(_KINDS[kind], *numbers)
-    expected = 2 + header.buffers if header.kind is Kind.MAIL else 1
+    expected = 2 + header.buffers if header.kind.is_numbered else 1
     if len(parts) != expected:
         raise FrameError(
             f"a {header.kind.name.lower()} frame with {header.buffers} buffers has "

@@ -12,12 +12,19 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-from splice.net.frames import Header
+from splice.net.bulk import Assembly
+from splice.net.frames import Header, Kind
 from splice.net.window import Credit, Window
+from splice.net.wire import Buffer
 
 ACK_FRAMES: Final = 16
 """Frames after which an acknowledgement waits no longer: the sender keeps them all, 4 MiB of
 full ones, a sixteenth of a channel's backlog."""
+
+
+PIECE_WEIGHT: Final = 7
+"""Frames that a piece of a large message counts for besides itself: every second one is
+acknowledged at once, for the sender has only a few on the way."""
 
 
 class Standing(Enum):
@@ -41,6 +48,7 @@ class Inbound:
         self.delivered = 0
         self.ack_due = inf
         self._unacked_frames = 0
+        self._assembly = Assembly()
         self._asked: tuple[int, float] = (-1, -inf)
 
     def judge(self, sequence: int) -> Standing:
@@ -49,10 +57,39 @@ class Inbound:
             return Standing.SEEN
         return Standing.NEXT if sequence == self.received + 1 else Standing.AHEAD
 
-    def accept(self, header: Header) -> None:
-        """Take in the next frame; it is not delivered yet."""
+    def accept(self, header: Header, parts: list[Buffer]) -> list[Buffer] | None:
+        """Take in the next frame; return the batch and the buffers that have come with it.
+
+        They are not delivered yet.  None: it is part of a larger message.
+
+        Raises:
+            FrameError: a piece that does not fit.
+        """
         self.received = header.sequence
+        if header.kind is Kind.PLAN:
+            self._drop_assembly()
+            self._assembly.begin(parts[0], header.requests)
         self.credit.take_in(header.cost, header.requests)
+        if header.kind is Kind.MAIL:
+            return parts
+        self._unacked_frames += PIECE_WEIGHT
+        if header.kind is Kind.PLAN:
+            return None
+        whole = self._assembly.add(parts[0])
+        if whole is not None:
+            self._assembly = Assembly()
+        return whole
+
+    def end(self) -> None:
+        """Take in no more: the epoch is over."""
+        self.credit.end()
+        self._drop_assembly()
+
+    def _drop_assembly(self) -> None:
+        """Give up what has come of a large message: nobody will ever handle it."""
+        dropped, self._assembly = self._assembly, Assembly()
+        if dropped.requests:
+            self.credit.give_back(dropped.requests, dropped.size)
 
     def confirm(self) -> bool:
         """Note that what was received is delivered; True: acknowledge at once."""

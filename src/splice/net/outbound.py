@@ -5,6 +5,9 @@ A message goes through three states, and each has its own verdict when the chann
     put --> waiting --build--> flight, not tried --> flight, tried --acknowledge--> delivered
             '------ "not delivered" -----------'     '- "unknown" -'
 
+A message larger than ``piece_bytes`` goes in pieces (see `splice.net.bulk`), one frame each, with
+other frames between them; its verdict is that of the last piece.
+
 There are two queues: *prompt* for what answers or jumps the mail (answers, refusals, stop,
 kill), and *mail*, in order, which needs credit of the receiver.  A frame takes prompt messages
 first.  Frames are numbered when they are built and kept until they are acknowledged; the
@@ -20,12 +23,18 @@ from typing import Any, Final
 
 from splice.config import Config
 from splice.message import REQUEST, TELL, Entry
-from splice.net.frames import encode_batch
+from splice.net.bulk import NOTHING, Queue
+from splice.net.frames import Kind, encode_batch
 from splice.net.window import FIRST_CREDIT
 from splice.net.wire import Buffer
 
 ENTRY_BYTES: Final = 64
 """What an entry takes besides its contents; so a flood of empty messages has a limit too."""
+
+
+PIECES: Final = 8
+"""Pieces of large messages on the way at once: enough to keep a fast line busy, and all that a
+small message has to wait for."""
 
 
 class Outgoing:
@@ -79,6 +88,9 @@ class Flight:
     """A frame that was numbered, and is kept until it is acknowledged.
 
     Attributes:
+        kind: MAIL, or a PLAN or PIECE of a large message.
+        parts: what stands behind the header.
+        messages: that have arrived with it.
         ack: acknowledgement in its header, 0 for none; what we refused of the other side's
             frames up to there is told in this frame or an earlier one.
         size: bytes, for the backlog.
@@ -89,30 +101,41 @@ class Flight:
 
     __slots__ = (
         "ack",
-        "batch",
-        "buffers",
         "cost",
+        "kind",
         "messages",
+        "parts",
         "requests",
         "sequence",
         "size",
         "tries",
     )
 
-    def __init__(self, sequence: int, messages: list[Outgoing], cost: int) -> None:
-        entries = [message.entry for message in messages]
-        kinds = [entry[0] for entry in entries]
+    def __init__(
+        self,
+        sequence: int,
+        kind: Kind,
+        parts: list[Buffer],
+        messages: list[Outgoing],
+        *,
+        size: int = 0,
+        cost: int = 0,
+        requests: int = 0,
+    ) -> None:
         self.sequence = sequence
+        self.kind = kind
+        self.parts = parts
         self.messages = messages
-        self.batch = encode_batch(entries)
-        self.buffers = list(
-            chain.from_iterable([message.buffers for message in messages])
-        )
+        self.size = size
         self.cost = cost
-        self.size = sum([message.size for message in messages])
-        self.requests = kinds.count(REQUEST) + kinds.count(TELL)
+        self.requests = requests
         self.ack = 0
         self.tries = 0
+
+    @property
+    def buffers(self) -> int:
+        """Parts behind the batch."""
+        return len(self.parts) - 1
 
 
 class Outbound:
@@ -122,6 +145,7 @@ class Outbound:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self.bulk = Queue(config.piece_bytes)
         self.mail: deque[Outgoing] = deque()
         self.prompt: deque[Outgoing] = deque()
         self.waiting_bytes = 0
@@ -134,7 +158,12 @@ class Outbound:
                 self.mail.remove(message)
                 self.waiting_bytes -= message.size
                 return True
-        return False
+        found, was_begun = self.bulk.withdraw(ident)
+        if found is None:
+            return False
+        self.waiting_bytes -= self._left if was_begun else found.size
+        self._is_given_up = was_begun
+        return True
 
     def restart(self) -> None:
         """Begin a new epoch: numbers and credit start again; what waits goes on waiting."""
@@ -144,6 +173,9 @@ class Outbound:
         self.spent = 0
         self.credit = self.first_credit
         self._cursor = 0
+        self._left = 0
+        self._is_free = False
+        self._is_given_up = False
 
     def put(self, message: Outgoing) -> None:
         """Take a message; `Peer.send` has the same lines of its own."""
@@ -167,11 +199,13 @@ class Outbound:
     @property
     def is_empty(self) -> bool:
         """Nothing waits and nothing is on its way."""
-        return not (self.mail or self.prompt or self.flights)
-
-    @property
-    def _may_build(self) -> bool:
-        return bool(self.prompt or (self.mail and self.spent < self.credit))
+        return not (
+            self.mail
+            or self.prompt
+            or self.flights
+            or self.bulk.waiting
+            or self._is_given_up
+        )
 
     @property
     def is_told(self) -> bool:
@@ -192,9 +226,9 @@ class Outbound:
                 it, has to wait for a later frame.
         """
         if self._cursor == len(self.flights):
-            if not self._may_build:
-                return None
             flight = self._build()
+            if flight is None:
+                return None
             flight.ack = 0 if self.prompt else delivered
             self.flights.append(flight)
         flight = self.flights[self._cursor]
@@ -231,12 +265,13 @@ class Outbound:
         unsent = [
             m for flight in self.flights if not flight.tries for m in flight.messages
         ]
-        unsent += [*self.prompt, *self.mail]
+        unsent += [*self.prompt, *self.bulk.waiting, *self.mail]
         unknown = [
             m for flight in self.flights if flight.tries for m in flight.messages
         ]
         self.prompt.clear()
         self.mail.clear()
+        self.bulk = Queue(self._config.piece_bytes)
         self.waiting_bytes = 0
         self.restart()
         return unsent, unknown
@@ -270,34 +305,104 @@ class Outbound:
         self.sequence += 1
         return self.sequence
 
-    def _build(self) -> Flight:
-        messages, cost = self._take()
-        flight = Flight(self._number(), messages, cost)
+    def _build(self) -> Flight | None:
+        """Build the next frame: small messages first, then a piece of a large one."""
+        if self._is_given_up:
+            self._is_given_up = False
+            return Flight(self._number(), Kind.PLAN, [NOTHING], [])
+        has_credit = self.spent < self.credit
+        if self.prompt or (has_credit and (self.mail or self.bulk.has_small)):
+            messages, cost = self._take()
+            if messages:
+                return self._build_mail(messages, cost)
+        if not self.bulk.waiting:
+            return None
+        if sum([flight.kind is Kind.PIECE for flight in self.flights]) >= PIECES:
+            return None
+        return self._build_piece() if self.bulk.has_begun else self._build_plan()
+
+    def _build_mail(self, messages: list[Outgoing], cost: int) -> Flight:
+        entries = [message.entry for message in messages]
+        kinds = [entry[0] for entry in entries]
+        size = sum([message.size for message in messages])
         self.spent += cost
-        self.waiting_bytes -= flight.size
-        self.flying_bytes += flight.size
-        return flight
+        self.waiting_bytes -= size
+        self.flying_bytes += size
+        return Flight(
+            self._number(),
+            Kind.MAIL,
+            [
+                encode_batch(entries),
+                *chain.from_iterable([message.buffers for message in messages]),
+            ],
+            messages,
+            size=size,
+            cost=cost,
+            requests=kinds.count(REQUEST) + kinds.count(TELL),
+        )
+
+    def _build_plan(self) -> Flight | None:
+        if not self.bulk.may_begin(self.spent < self.credit):
+            return None
+        message, plan = self.bulk.begin()
+        self._left, self._is_free = message.size, message.prompt
+        requests = int(message.entry[0] in (REQUEST, TELL))
+        return Flight(self._number(), Kind.PLAN, [plan], [], requests=requests)
+
+    def _build_piece(self) -> Flight:
+        piece, ended = self.bulk.next_piece()
+        size = min(len(piece), self._left) if ended is None else self._left
+        cost = 0 if self._is_free else size
+        self._left -= size
+        self.spent += cost
+        self.waiting_bytes -= size
+        self.flying_bytes += size
+        messages = [] if ended is None else [ended]
+        return Flight(
+            self._number(), Kind.PIECE, [piece], messages, size=size, cost=cost
+        )
 
     def _take(self) -> tuple[list[Outgoing], int]:
-        """Return the messages of the next frame and the credit they cost."""
+        """Return the messages of the next frame and the credit they cost.
+
+        Large ones, and those that must not overtake them, are left to the bulk.
+        """
         limit, bytes_left = self._config.frame_messages, self._config.frame_bytes
         room = self.credit - self.spent
         if (
             not self.prompt
+            and not self.bulk.waiting
             and len(self.mail) <= limit
-            and self.waiting_bytes <= min(bytes_left, room)
+            and self.waiting_bytes <= min(bytes_left, room, self._config.piece_bytes)
         ):  # nearly always: all of it, without looking at each
             messages = list(self.mail)
             self.mail.clear()
             return messages, self.waiting_bytes
         messages = []
-        while self.prompt and len(messages) < limit and bytes_left > 0:
-            messages.append(self.prompt.popleft())
-            bytes_left -= messages[-1].size
+        while len(messages) < limit and bytes_left > 0:
+            message = self._next_of(self.prompt)
+            if message is None:
+                break
+            messages.append(message)
+            bytes_left -= message.size
         cost = 0
         # the last one may be larger than the credit: else it could never be sent
-        while self.mail and len(messages) < limit and bytes_left > 0 and cost < room:
-            messages.append(self.mail.popleft())
-            bytes_left -= messages[-1].size
-            cost += messages[-1].size
+        while len(messages) < limit and bytes_left > 0 and cost < room:
+            message = self._next_of(self.mail)
+            if message is None:
+                break
+            messages.append(message)
+            bytes_left -= message.size
+            cost += message.size
         return messages, cost
+
+    def _next_of(self, queue: deque[Outgoing]) -> Outgoing | None:
+        """Take the first small message of a queue; large ones before it go to the bulk."""
+        if queue is self.mail and self.bulk.has_small:
+            return self.bulk.next_small()
+        while queue:
+            message = queue.popleft()
+            if not self.bulk.wants(message):
+                return message
+            self.bulk.put(message)
+        return None

@@ -325,7 +325,11 @@ class Peers:
                 self._connections.hang_up(connection)
                 self._on_cut(peer, connection, now)
             return
-        self._act(peer, peer.channel.on_frame(connection, header, parts[1:], now), now)
+        try:
+            actions = peer.channel.on_frame(connection, header, parts[1:], now)
+        except FrameError as error:  # a piece that fits no plan
+            actions = peer.channel.lose(self._malformed(peer, error))
+        self._act(peer, actions, now)
 
     def _on_cut(self, peer: Peer, connection: int, now: float) -> None:
         actions = peer.channel.detach(connection, now)

@@ -26,9 +26,9 @@ READS: Final = 32
 UNCOPIED_BYTES: Final = 64 * 1024
 """Parts from this size on are handed over by reference; below it a copy is cheaper."""
 
-MAX_PART_BYTES: Final = 64 * 2**20
-"""A larger part cuts the connection, so that no stranger can make us take memory.  What we
-send is cut into parts of this size: one that is just as long goes on in the next one."""
+MAX_PART_BYTES: Final = 16 * 2**20
+"""A larger part cuts the connection, so that no stranger can make us take memory.  Nobody sends
+one: large messages go in pieces of at most half of that (`splice.net.bulk`)."""
 
 CURVE_BYTES: Final = 1024
 """Room for what CURVE adds to a part (33 bytes in libzmq 4.3), which counts as well."""
@@ -129,8 +129,6 @@ class Socket:
             zmq.Again: the queue is full; nothing was sent.
             zmq.ZMQError: EHOSTUNREACH, the connection is gone.
         """
-        if any(_size(part) >= MAX_PART_BYTES for part in parts):
-            parts = [piece for part in parts for piece in _cut(part)]
         last = len(parts) - 1
         for place, part in enumerate(parts):
             flags = _MORE if place < last else _LAST
@@ -194,35 +192,9 @@ class Socket:
 
 def _contents(frames: list[zmq.Frame]) -> list[Buffer]:
     """Return the parts as they were sent, the large ones uncopied."""
-    parts: list[Buffer] = []
-    pieces: list[zmq.Frame] = []
-    for frame in frames:
-        size = len(frame)
-        if pieces or size >= MAX_PART_BYTES:
-            pieces.append(frame)
-            if size < MAX_PART_BYTES:
-                parts.append(_joined(pieces))
-                pieces = []
-        else:
-            parts.append(frame.bytes if size < UNCOPIED_BYTES else frame.buffer)
-    return parts
-
-
-def _joined(pieces: list[zmq.Frame]) -> Buffer:
-    if len(pieces) == 2 and not len(pieces[1]):
-        whole: Buffer = pieces[0].buffer  # it fits exactly: no need to copy
-        return whole
-    return bytearray().join([piece.buffer for piece in pieces])
-
-
-def _cut(part: Buffer) -> Iterator[Buffer]:
-    """Cut a part so that the last piece, and only that one, is shorter than the limit."""
-    if _size(part) < MAX_PART_BYTES:
-        yield part
-        return
-    view = memoryview(part).cast("B")
-    for start in range(0, view.nbytes + 1, MAX_PART_BYTES):
-        yield view[start : start + MAX_PART_BYTES]
+    return [
+        frame.bytes if len(frame) < UNCOPIED_BYTES else frame.buffer for frame in frames
+    ]
 
 
 def _size(part: Buffer) -> int:
