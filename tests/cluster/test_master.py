@@ -228,6 +228,56 @@ def test_an_instance_that_is_full_says_so(cluster: Cluster) -> None:
         cluster.wait(instance.start("other", source._claim, (encode(None, []), [])))
 
 
+# ---- sharing
+
+
+def test_a_session_that_comes_later_gets_its_share_as_workers_become_free(
+    cluster: Cluster,
+) -> None:
+    cluster.start_master()
+    cluster.start_instance(4)
+    cluster.sim.advance(20)
+    first, second = cluster.open_session(), cluster.open_session()
+    recalled: list[GrantedWorker] = []
+    first.on_recall = recalled.append
+    start(cluster, first, 4)
+    others = list(second.start(4))
+    cluster.sim.advance(60)
+    assert len(recalled) == 2
+    assert not any(worker.ready.done() for worker in others)
+    cluster.wait(first.release(recalled))
+    for worker in others[:2]:
+        cluster.wait(worker.ready)
+    cluster.sim.advance(60)
+    assert len(recalled) == 2
+    assert cluster.busy() == 4
+
+
+def test_a_new_master_recalls_nothing_until_all_have_registered_again(
+    cluster: Cluster,
+) -> None:
+    master = cluster.start_master()
+    cluster.sim.advance(20)
+    sources, instances = [], []
+    recalled: list[GrantedWorker] = []
+    for _ in range(2):
+        instances.append(cluster.start_instance(2))
+        sources.append(cluster.open_session())
+        sources[-1].on_recall = recalled.append
+        start(cluster, sources[-1], 2)
+    # the first session is then seen to want a worker, and not to have any
+    one = instances[0]
+    cluster.sim.kill(master)
+    cluster.start_master()
+    cluster.sim.network.cut(one.address, MASTER_ADDRESS)
+    waiting = sources[0].start(1)
+    cluster.sim.advance(8)
+    cluster.sim.network.heal(one.address, MASTER_ADDRESS)
+    cluster.sim.advance(60)
+    assert recalled == []
+    assert not waiting[0].ready.done()
+
+
 # ---- dying
 
 

@@ -182,6 +182,12 @@ def test_nobody_hands_back_what_nobody_else_wants() -> None:
     assert total(made, "s") == 4
 
 
+def test_a_session_that_cannot_give_back_keeps_what_it_has() -> None:
+    rigid = Demand(workers={"x": 2}, gives_back=False)
+    made = placement({"x": offer(2, workers={"s": 2})}, s=rigid, t=2)
+    assert made.decide() == []
+
+
 def test_nothing_is_recalled_while_it_is_not_known_who_there_is() -> None:
     made = placement({"x": offer(2)}, s=Demand(workers={"x": 2}), t=2)
     assert made.decide(may_recall=False) == []

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -136,6 +136,10 @@ class MasterSource:
         init: packed as by `splice.net.codec.encode`, with its buffers; each worker runs it first.
         master_address: where the master listens.
         name, owner: of the session, for people.
+
+    Attributes:
+        capacity: what the cluster has, as far as the master has told.
+        on_recall: is given a worker that others need more, to be released after its batch.
     """
 
     def __init__(
@@ -144,6 +148,7 @@ class MasterSource:
         payload, buffers = init
         self.node = node
         self.capacity = Capacity(0, 0, 0, 0)
+        self.on_recall: Callable[[GrantedWorker], None] | None = None
         self._init = payload, [bytes(buffer) for buffer in buffers]
         self.master_address = master_address
         self._name, self._owner = name, owner
@@ -256,6 +261,7 @@ class MasterSource:
             dict(workers),
             len(self._waiting),
             frozenset(self._avoided),
+            self.on_recall is not None,
         )
         answer: Promise = self._master.want(
             self._session, self._claim, demand, self._seen
@@ -271,14 +277,24 @@ class MasterSource:
             self._waiting.popleft().end_by(Exit(0, None, None, str(error)))
 
     def obey(self, order: Order) -> None:
-        """Start what the master grants."""
+        """Start what the master grants, and have go what it recalls."""
         self._seen = (order.life, order.number)
         if order.instance not in self._instances:
             self._instances[order.instance] = order.proxy
             runtime.monitor(order.proxy)
         for _ in range(min(order.count, len(self._waiting))):
             self._begin(self._waiting.popleft(), order.instance)
+        if order.count < 0:
+            self._recall(order.instance, -order.count)
         self._reports.changed()
+
+    def _recall(self, instance: str, count: int) -> None:
+        there = [w for w in self._workers if w.instance == instance]
+        wanted = [worker for worker in there if not worker.is_unwanted]
+        for worker in wanted[-count:]:
+            if self.on_recall is not None:
+                worker.is_unwanted = True  # the master counts it as gone already
+                self.on_recall(worker)
 
     # ---- the instances
 

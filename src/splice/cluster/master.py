@@ -25,6 +25,10 @@ from splice.node.runtime import runtime
 NAME: Final = "master"
 """The name of the master's process on its node."""
 
+SETTLE_SECONDS: Final = 10.0
+"""After its start a master recalls no workers: everybody who outlived its predecessor has
+reported by then, even one that waited long for its last connection."""
+
 _log = logger("cluster")
 
 
@@ -125,6 +129,9 @@ class Master(Process):
         self._placement = Placement()
         self._instances = _Members()
         self._sessions = _Members()
+        self._may_recall = False
+        me: Any = self.sp_proxy
+        runtime.send_after(SETTLE_SECONDS, me.settle)
 
     def enrol(self, instance: str, proxy: Any, offer: Offer) -> None:
         """Take note of an instance and what it offers now."""
@@ -167,6 +174,11 @@ class Master(Process):
         self._lose_session(session, "it was shut down")
         self._place()
 
+    def settle(self) -> None:
+        """From now on workers may be recalled."""
+        self._may_recall = True
+        self._place()
+
     def drain(self, name: str, is_draining: bool) -> list[str]:
         """Have the instances of a machine drain, or return; the ids of those it is about."""
         found = [
@@ -202,7 +214,7 @@ class Master(Process):
             _log.info("session %s of %s is gone: %s", session, demand.owner, why)
 
     def _place(self) -> None:
-        for step in self._placement.decide(may_recall=False):
+        for step in self._placement.decide(may_recall=self._may_recall):
             self._order(step)
 
     def _order(self, step: Grant | Recall) -> None:

@@ -46,6 +46,7 @@ class Demand:
         workers: how many it has or is starting, by instance; not those it is letting go.
         missing: how many more it wants.
         avoided: instances that it cannot reach.
+        gives_back: it can let a worker go when others need the slot.
     """
 
     name: str = ""
@@ -53,6 +54,7 @@ class Demand:
     workers: Mapping[str, int] = field(default_factory=dict)
     missing: int = 0
     avoided: frozenset[str] = frozenset()
+    gives_back: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ class Placement:
     def _recalls(self, held: dict[str, int], shares: dict[str, int]) -> list[Recall]:
         counts: dict[tuple[str, str], int] = {}
         for session, share in shares.items():
+            if not self.demands[session].gives_back:
+                continue
             for _ in range(held[session] - share):
                 workers = self.demands[session].workers
                 there = [each for each in self._open() if workers.get(each)]
