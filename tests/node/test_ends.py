@@ -291,3 +291,85 @@ c.shutdown()
 def test_a_copy_made_by_os_fork_owns_nothing_and_waits_for_nothing() -> None:
     printed, _ = run_program(FORKED)
     assert printed.splitlines() == ["ProcessStopped", "no map", "2", "3 [4]"]
+
+
+COPIES = """
+import multiprocessing, os
+from splice import Deferred, Process, as_completed, gather, runtime
+
+class Clerk(Process):
+    def __init__(self):
+        self.held = []
+
+    def hold(self):
+        self.held.append(Deferred())
+        return self.held[-1]
+
+    def release(self):
+        for held in self.held:
+            held.set()
+
+    def count(self, n):
+        return n
+
+    def in_copy(self, far):
+        return in_copy(far, runtime.spawn(Clerk))
+
+def name_of(wait):
+    try:
+        return repr(wait())
+    except BaseException as error:
+        return type(error).__name__
+
+def look(*asked, far, near):
+    first, second, third, fourth, fifth, sixth = asked
+    print(
+        name_of(first.get),
+        name_of(lambda: second.get(timeout=30)),
+        name_of(third.cancel),
+        name_of(gather([fourth]).get),
+        name_of(lambda: [p.get() for p in as_completed([fifth])]),
+        name_of(sixth.then(str).as_future().result),
+        name_of(lambda: near.hold().get()),
+        name_of(lambda: far.hold().get()),
+        name_of(runtime.spawn(Clerk).count(7).get),
+        name_of(runtime.connect(str(far.sp_url)).count(8).get),
+        flush=True,
+    )
+    runtime.sleep(0)
+    runtime.shutdown()
+
+def in_copy(far, near):
+    asked = [far.hold() for _ in range(5)] + [near.hold()]
+    pid = os.fork()
+    if pid == 0:
+        look(*asked, far=far, near=near)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    far.release(), near.release()
+    return [promise.get() for promise in asked]
+
+(node,) = runtime.fork(1)
+far, near = runtime.spawn(Clerk, sp_dest=node), runtime.spawn(Clerk)
+in_copy(far, near)
+near.in_copy(far).get()
+context = multiprocessing.get_context("fork")
+child = context.Process(
+    target=look, args=[far.hold() for _ in range(6)], kwargs=dict(far=far, near=near)
+)
+child.start()
+child.join()
+far.release().get()
+print(far.count(1).get(), near.count(2).get())
+runtime.shutdown()
+"""
+
+
+@pytest.mark.system
+def test_what_the_parent_was_asked_fails_by_name_in_a_copy_and_new_nodes_work() -> None:
+    printed, _ = run_program(COPIES)
+    lost = ["NodeLost"] * 2 + ["False"] + ["NodeLost"] * 2
+    ends = ["ProcessStopped", "NodeLost", "7", "8"]
+    by_fork = " ".join([*lost, "ProcessStopped", *ends])
+    by_multiprocessing = " ".join([*lost, "NodeLost", *ends])
+    assert printed.splitlines() == [by_fork, by_fork, by_multiprocessing, "1 2"]

@@ -171,8 +171,13 @@ def context_of(cell: Cell) -> Context:
 
 def is_on_loop(thread: int) -> bool:
     """Tell whether waiting here would stop a node's loop: that on `thread`, or our own."""
-    if get_ident() == thread or type(getcurrent()) is Worker:
+    here = getcurrent()
+    if get_ident() == thread:
         return True
+    if type(here) is Worker:
+        return (
+            not here.scheduler.is_closed
+        )  # else in a copy made by os.fork: no loop runs
     cell = _elsewhere.get()
     return cell is not None and bool(cell.scheduler.thread == get_ident())
 

@@ -51,12 +51,27 @@ class Inbox:
                 self._is_woken = True
                 scheduler.loop.call_soon_threadsafe(self._drain)
             except RuntimeError:  # the loop was closed, and nobody told the scheduler
-                with self._closing:
-                    scheduler.abandon()
-                self.serve_closed()
+                self.close()
             except BaseException:  # Ctrl-C: the next one shall wake the loop
                 self._is_woken = False
                 raise
+
+    def close(self) -> None:
+        """Abandon the scheduler, whose loop is gone, and serve what is there."""
+        scheduler = self._scheduler
+        with self._closing:
+            # as in `serve_closed`: what it fails is told on the spot
+            thread, scheduler.thread = scheduler.thread, get_ident()
+            try:
+                scheduler.abandon()
+            finally:
+                scheduler.thread = thread
+        self.serve_closed()
+
+    def disown(self) -> None:
+        """Forget what the parent's threads were at: this is a copy, made by `os.fork`."""
+        self._is_woken = False
+        self._closing = RLock()
 
     def serve_closed(self) -> None:
         """Serve what is there, in whatever thread; the node is closed."""

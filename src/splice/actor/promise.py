@@ -302,7 +302,7 @@ class Promise:
         if type(here) is Worker and not here.callbacks:
             here.scheduler.wait(here, self, timeout)
         else:
-            self._block(timeout)
+            self.block(timeout)
 
     def timed_out(self, timeout: float | None) -> TimeoutError:
         """Make the error of a wait that took too long."""
@@ -371,7 +371,8 @@ class Promise:
         else:
             scheduler.post(self.drop_waiter, waiter)
 
-    def _block(self, timeout: float | None) -> None:
+    def block(self, timeout: float | None) -> None:
+        """Block this thread until the promise is settled."""
         scheduler = self.scheduler
         if is_on_loop(scheduler.thread):
             raise CannotWait(

@@ -16,6 +16,7 @@ doors for other threads.
 from __future__ import annotations
 
 import sys
+import time
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
@@ -27,9 +28,10 @@ from greenlet import getcurrent
 
 from splice.actor.blocking import Threads
 from splice.actor.cell import Cell
+from splice.actor.closing import abandon, close, disown
 from splice.actor.context import Worker
 from splice.actor.directory import Directory
-from splice.actor.endings import abandon, failed, finish, kill
+from splice.actor.endings import failed, kill
 from splice.actor.inbox import Inbox, call_into
 from splice.actor.promise import PENDING, TAKEN_OUT, VALUE, Promise
 from splice.actor.rings import check_ring
@@ -42,7 +44,7 @@ from splice.config import (
     RUN_BUDGET,
     RUN_SECONDS,
 )
-from splice.errors import ProcessKilled, ProcessStopped
+from splice.errors import ProcessKilled
 from splice.uri import url
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Scheduler:
         directory: the processes by name and id.
         flush: called at the end of each turn; the node sends its frames there.
         on_end: called with the cell and the reason when a process has ended.
+        on_abandon: called when it was abandoned: its loop was gone, and nobody had closed it.
         cell_class: gives the class of a process's record; None for always `Cell`.
         home: the node; set before the first process is made.
     """
@@ -114,8 +117,9 @@ class Scheduler:
         self.timers = Timers(loop)
         self.flush: Callable[[], None] | None = None
         self.on_end: Callable[[Cell, Any], None] | None = None
+        self.on_abandon: Callable[[], None] | None = None
         self.cell_class: Callable[[type], type[Cell]] | None = None
-        self._inbox = Inbox(self, self._turn_now)
+        self.inbox = Inbox(self, self._turn_now)
         sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
 
     @property
@@ -127,11 +131,11 @@ class Scheduler:
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         """Have ``function(*args)`` called on the node's thread, in order.  Thread-safe."""
-        self._inbox.drop_in((function, args))
+        self.inbox.drop_in((function, args))
 
     def post_message(self, message: Promise) -> None:
         """Have `message` put into the mailbox of its target.  Thread-safe."""
-        self._inbox.drop_in(message)
+        self.inbox.drop_in(message)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call ``function(*args)`` on the node's thread and wait for what it returns.
@@ -362,6 +366,9 @@ class Scheduler:
         self._park(worker, promise, timeout)
 
     def _park(self, worker: Worker, promise: Promise, timeout: float | None) -> None:
+        if self.is_closed:  # a copy made by os.fork, where this is a thread like others
+            promise.block(timeout)
+            return
         if self.is_closing:
             raise ProcessKilled("the node is shut down")
         timer = None
@@ -394,54 +401,39 @@ class Scheduler:
 
     def sleep(self, worker: Worker, seconds: float) -> None:
         """Park the handler on `worker` for `seconds`."""
+        if self.is_closed:  # as in `_park`
+            time.sleep(seconds)
+            return
         wake_up = Promise(self)
         self.timers.after(seconds, wake_up.resolve, None)
         self._park(worker, wake_up, None)
 
-    # ---- the end
+    # ---- the end: see `splice.actor.closing`
 
     def close(self) -> None:
         """End every process with ``"shutdown"``, unwind parked handlers, serve no more.
 
         Called on the loop, not in a handler.  Clean-up hooks run, but nothing can be waited for.
         """
-        self.is_closing = True
-        self._fail_deferred()
-        for cell in self.directory.cells():
-            if cell.runner is None:
-                finish(cell, "shutdown")
-            else:
-                kill(cell, "shutdown")
-        self._unwind()
-        self.is_closed = True
-        for worker in self.idle:
-            worker.throw()
-        self.idle.clear()
-        self.threads.close()
-        self.timers.close()
-        self._inbox.serve_closed()
+        close(self)
 
-    def _fail_deferred(self) -> None:
-        for ref in self.deferred.valuerefs():
-            promise = ref()
-            if promise is not None and promise.state == PENDING:
-                text = "the node was shut down before the answer came"
-                promise.reject(ProcessStopped(text, reason="shutdown"))
+    def abandon(self) -> None:
+        """Fail what is owed here: the loop was closed, and this scheduler was not."""
+        abandon(self)
 
-    def _unwind(self) -> None:
+    def disown(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take note that this is a copy, made by `os.fork`; `loop` is a closed one."""
+        disown(self, loop)
+
+    def unwind(self) -> None:
+        """Run what is parked or ready to its end; nothing is run after that."""
         self.hub = getcurrent()
         for worker in list(self.parked):
             self.inject(worker, ProcessKilled("the node is shut down"))
         while self.ready:
             self.budget, self.deadline = RUN_BUDGET, float("inf")
             (self.idle.pop() if self.idle else Worker(self)).switch()
-
-    def abandon(self) -> None:
-        """Fail what is owed here: the loop was closed, and this scheduler was not."""
-        if self.is_closed:
-            return
-        self.is_closing = self.is_closed = self.scheduled = True
-        self._fail_deferred()
-        for cell in self.directory.cells():
-            abandon(cell)
-        self.threads.close()
+        self.is_closed = True
+        for worker in self.idle:
+            worker.throw()
+        self.idle.clear()

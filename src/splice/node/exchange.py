@@ -110,7 +110,7 @@ class Exchange:
         """Send an encoded request; its promise waits in the dialogue with that node."""
         if self._scheduler.is_closed:  # and this perhaps another thread, in its place
             message.reject(
-                NodeLost(f"{self._node} was shut down", verdict="not delivered")
+                NodeLost(f"{self._node} {self._node.end}", verdict="not delivered")
             )
             return
         if message.state != PENDING:
@@ -438,6 +438,6 @@ class Exchange:
 
     def fail_all(self) -> None:
         """Fail everything that other nodes still owe; this node is shut down."""
-        lost = NodeLost(f"{self._node} was shut down before the answer came")
+        lost = NodeLost(f"{self._node} {self._node.end}: no answer comes any more")
         for peer in {*self._dialogues, *self.signals.peers}:
             self.on_lost(peer, lost)

@@ -21,6 +21,7 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.cell import Cell
+from splice.actor.combine import AllMade
 from splice.actor.context import current_cell
 from splice.actor.handlers import NamedHandler
 from splice.actor.info import ProcessInfo, info_of
@@ -80,6 +81,7 @@ class Node:
         self.incarnation = self.random.getrandbits(63) | 1
         self.scheduler = Scheduler(loop, blocking_threads=config.blocking_threads)
         self.scheduler.home = self
+        self.scheduler.on_abandon = self._fail_all
         self.copier: WireCopier | None = None
         if config.isolate:
             self.copier = WireCopier(self)
@@ -89,13 +91,14 @@ class Node:
         self.children = Children(self, launcher)
         self.on_closed: Callable[[], None] | None = None
         self.is_closed = False
+        self.end = "was shut down"
         self._gc_thresholds = gc.get_threshold()
         self._has_many = False
         self._make_wire = make_wire
         self._address: str | None = None
         self.exchange = Exchange(self)
         self.scheduler.directory.on_name = self.exchange.name_made
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], Promise] = {}
 
     # ---- addresses and proxies
 
@@ -201,7 +204,7 @@ class Node:
             number = min(SPAWN_PORTION, count - start)
             promises = [self._spawn(cls, args, kwargs, None) for _ in range(number)]
             made = Promise(self.scheduler)
-            promises[-1].add_waiter(_AllMade(promises, made))
+            promises[-1].add_waiter(AllMade(promises, made))
             try:
                 proxies += await made
             except Exception as error:  # of a constructor; the others run all the same
@@ -304,8 +307,8 @@ class Node:
             raise Cancelled(f"{self} was shut down before")
         outcome = Promise(self.scheduler)
         task = self.loop.create_task(function())
-        self._tasks.add(task)  # the loop itself keeps no hold of its tasks
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = outcome  # the loop itself keeps no hold of its tasks
+        task.add_done_callback(self._tasks.pop)
         task.add_done_callback(lambda done: _settle_from(outcome, done))
         return outcome
 
@@ -361,7 +364,12 @@ class Node:
             self.is_closed = True
             self.children.kill_all()
             self.scheduler.abandon()
-            self.exchange.fail_all()
+
+    def _fail_all(self) -> None:
+        self.exchange.fail_all()
+        for outcome in list(self._tasks.values()):
+            if outcome.state == PENDING:
+                outcome.reject(Cancelled(f"{self} {self.end}"))
 
     def disown(self) -> None:
         """Take note that this is a copy, made by `os.fork`: the loop and all else is the parent's.
@@ -371,11 +379,11 @@ class Node:
         import asyncio  # loaded with the node
 
         self.is_closed = True
+        self.end = "is the node of the OS process that this one is a copy of"
         self.children.is_closing = True
-        self.loop = self.scheduler.loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self.loop.close()
-        # the wake-up that may have been on its way is the parent's too
-        self.scheduler._inbox._is_woken = False
+        self.scheduler.disown(self.loop)
 
     def __str__(self) -> str:
         return self._address or "this node"
@@ -407,28 +415,6 @@ def _settle_from(outcome: Promise, task: asyncio.Task[Any]) -> None:
         outcome.reject(error)
     else:
         outcome.resolve(task.result())
-
-
-class _AllMade:
-    """Settles a promise with the answers of many, when the last of them has come."""
-
-    __slots__ = ("left", "made", "promises")
-
-    def __init__(self, promises: list[Promise], made: Promise) -> None:
-        self.promises = promises
-        self.left = iter(promises)
-        self.made = made
-
-    def settled(self, promise: Promise) -> None:
-        for waited in self.left:
-            if waited.state == PENDING:  # one whose constructor waits
-                waited.add_waiter(self)
-                return
-        errors = [e for p in self.promises if (e := p.exception()) is not None]
-        if errors:
-            self.made.reject(errors[0])
-        else:
-            self.made.resolve([p.value for p in self.promises])
 
 
 _STOP_FAR: Final = NamedHandler("stop")
