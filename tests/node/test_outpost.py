@@ -150,6 +150,53 @@ def test_the_children_of_a_view_are_spread_over_its_nodes(sim, nodes):
     assert sim.run(one, scenario) == both * 2
 
 
+def test_a_child_may_be_for_the_node_of_its_supervisor_by_name(sim, nodes):
+    one = nodes[0]
+
+    def scenario():
+        sup = runtime.spawn(Supervisor)
+        clerk = runtime.spawn(Clerk, sp_super=sup, sp_dest=one.address)
+        clerk.fail().exception()
+        assert sync(clerk.add()) == 1
+        runtime.kill(sup)
+        runtime.sleep(1)
+        return address_of(clerk), runtime.info(clerk).state
+
+    assert sim.run(one, scenario) == (one.address, "ended")
+
+
+def ties(node: Node) -> list[Any]:
+    """What the links and monitors of a node hold on to."""
+    signals = node.exchange.signals
+    every = [signals.ties(peer) for peer in signals.peers]
+    return [held for each in every for held in (each.monitors, each.watchers) if held]
+
+
+def test_children_that_come_and_go_leave_nothing_on_either_node(sim, nodes):
+    one, two, _ = nodes
+
+    class Broken(Clerk):
+        def __init__(self):
+            raise OSError("cannot start")
+
+    def scenario():
+        sup = runtime.spawn(Supervisor, intensity=9)
+        spec = child(Clerk, id="a", restart="temporary", sp_dest=two.address)
+        sync(sup.start_child(spec))
+        sync(sup.terminate_child("a"))
+        assert sup.start_child(child(Broken, sp_dest=two.address)).exception()
+        sync(sup.start_child(child(Clerk, id="b", sp_dest=two.address)))
+        infos(sup)[0].proxy.fail().exception()
+        sync(sup.terminate_child("b"))
+        sync(sup.delete_child("b"))
+        runtime.sleep(1)
+        assert infos(sup) == []
+
+    sim.run(one, scenario)
+    assert (ties(one), ties(two)) == ([], [])
+    assert processes(two) == ["Agent"]
+
+
 def test_what_the_constructor_raises_is_raised_and_nothing_is_left(sim, nodes):
     one, two, _ = nodes
 

@@ -47,7 +47,7 @@ class Outpost(Process):
         self._seat = NearSeat(cell, spec, self._has_ended, supervisor=whose)
         extra_of(cell).at_end = self._orphan
         node: Any = cell.scheduler.home
-        watch(node, whose).add_done_callback(self._is_left)
+        watch(node, whose, owner=cell).add_done_callback(self._is_left)
         self._seat.start()
 
     def child(self) -> Proxy:
@@ -88,7 +88,7 @@ class Outpost(Process):
         self._seat.orphan()
 
     def _is_left(self, down: Promise) -> None:
-        if down.exception() is None:
+        if down.exception() is None:  # else we have ended, and watch no more
             # at once, whatever it is at; the child has its time nevertheless
             kill(self._sp_cell, "shutdown")
 
