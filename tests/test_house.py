@@ -17,9 +17,11 @@ MODULE_LINES = 450
 
 BROAD_EXCEPTS = {
     "cluster/batches.py:Cutter._cut": "the iterable of a map",
-    "cluster/worker.py:Bench._batch": "a function or items that cannot be rebuilt",
-    "cluster/worker.py:Bench._call": "the function of an apply",
-    "cluster/worker.py:Bench._run": "the function of a map",
+    "cluster/bench.py:Bench._batch": "a function or items that cannot be rebuilt",
+    "cluster/bench.py:Bench._call": "the function of a call",
+    "cluster/bench.py:Bench._run": "the function of a map",
+    "cluster/bench.py:_again": "the function of a map",
+    "cluster/running.py:MapRun._next_items": "the iterable of a map",
     "cluster/worker.py:_live_as_node": "none: it is raised on the main thread, or logged",
     "actor/endings.py:_cleaning": "an async sp_terminate",
     "actor/endings.py:clean_up": "sp_terminate",

@@ -1,22 +1,21 @@
-"""Batches: how a sequence is cut, given out and collected; events in, decisions out.
+"""Batches: how a sequence is cut, and how its outcomes come together again; pure.
 
-Pure: no clock, no I/O, no promises.  `cluster.hub` carries out what is decided here::
+No clock, no I/O, no promises.  The caller of a map cuts, its hub records what batches cost::
 
-    items ──▶ Cutter ──next_batch──▶ Ledger ──give──▶ hub ──▶ workers
-                 ▲                    ▲  │                      │
-                 └── record ── done ──┘  └─ lost, again         │
-                                  Collector ◀── add ─── answers ┘ ──take──▶ the user
+    items ──▶ Cutter ──next_items──▶ Batch ──▶ cluster.ledger ──▶ workers
+                 ▲                                                  │
+                Pace ◀── record ────────────────────────────────────┤
+                 the user ◀──take── Collector ◀──add── Part ────────┘
 
 A batch is known by the index of its first item: no item is in two hands at a time.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
 
 from splice.errors import InternalError
 
@@ -41,128 +40,154 @@ BATCH_BYTES: Final = 4 * 2**20
 MEMORY: Final = 0.5
 """Weight of all earlier measurements against the newest one: the items' cost may drift."""
 
-AHEAD_SECONDS: Final = 0.01
-"""Seconds of work that a worker has in stock where the user has fixed the size of batches:
-several round trips of a busy hub.  Two are enough of those that we size."""
-
-AHEAD_BATCHES: Final = 64
-"""Batches that a worker has in stock at most: they are what is given out again with it."""
-
 SPLIT: Final = 64
 """Parts of a batch whose worker was lost: two losses single out one item of 4,096."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Batch:
     """Some neighbouring items.
 
     Attributes:
         start: index of the first item in the whole sequence; it identifies the batch.
-        items: the items, a piece of the user's own list, tuple or range where that is cut.
+        count: how many items.
+        items: what holds them; packed, where nobody here looks at them.
+        offset: where in `items` the first one is.
         losses: how often it may have been in work when its worker was lost, or was retried.
+        is_void: nobody wants its outcome any more.
     """
 
     start: int
-    items: Sequence[Any]
+    count: int
+    items: Any
+    offset: int = 0
     losses: int = 0
+    is_void: bool = False
 
     @property
     def end(self) -> int:
         """Index behind the last item."""
-        return self.start + len(self.items)
+        return self.start + self.count
+
+    def split(self) -> list[Batch]:
+        """Return its parts, after a loss: an item that kills workers is singled out."""
+        step = -(-self.count // SPLIT)
+        return [
+            Batch(
+                self.start + first,
+                min(step, self.count - first),
+                self.items,
+                self.offset + first,
+                self.losses + 1,
+            )
+            for first in range(0, self.count, step)
+        ]
+
+
+class Pace:
+    """What items have cost so far.
+
+    Recorded on one thread and read on another: what belongs together is one tuple.
+
+    Attributes:
+        workers: how many there are to share the rest.
+    """
+
+    def __init__(self) -> None:
+        self.workers = 1
+        self._largest = 0
+        self._sums = (0.0, 0.0, 0.0)
+
+    def record(self, count: int, seconds: float, size_bytes: int = 0) -> None:
+        """Learn what a batch of `count` items has cost; `size_bytes` with the answers."""
+        self._largest = max(self._largest, count)
+        measured, before, size = self._sums
+        self._sums = (
+            measured * MEMORY + count,
+            before * MEMORY + max(seconds, 0.0),
+            size * MEMORY + size_bytes,
+        )
+
+    def seconds_for(self, count: int) -> float | None:
+        """Return what `count` items are expected to take; None before the first measurement."""
+        measured, seconds, _ = self._sums
+        return count * seconds / measured if measured else None
+
+    def size(self, remaining: int | None) -> int:
+        """Return how many items the next batch should have; `remaining` None: unknown.
+
+        The first batches are single items.  Later ones last `TARGET_SECONDS`, but never take
+        more than a part of the worker's share of the rest, as far as the length is known.
+        """
+        measured, seconds, size_bytes = self._sums
+        if not measured:
+            return 1
+        each = max(seconds / measured, 1e-9)  # a clock's tick, never zero
+        size = TARGET_SECONDS / each
+        if remaining is not None:
+            share = remaining / (SHARES * self.workers)
+            size = min(size, max(share, FLOOR_SECONDS / each))
+        if size_bytes:
+            size = min(size, BATCH_BYTES * measured / size_bytes)
+        return max(1, min(int(size), self._largest * GROWTH))
 
 
 class Cutter:
-    """Cuts items into batches, lazily, by what earlier batches have cost.
+    """Cuts items, lazily, by what earlier batches have cost.
 
     Args:
         items: any iterable; a list, tuple or range is sliced and never iterated here.
         chunksize: items in a batch; None adapts it.
-
-    The first batches are single items.  Later ones last `TARGET_SECONDS`, but never take more
-    than a part of the worker's share of the rest, as far as the length is known.
     """
 
     def __init__(self, items: Iterable[Any], *, chunksize: int | None = None) -> None:
         if chunksize is not None and chunksize < 1:
             raise ValueError(f"chunksize is at least 1 or None, got {chunksize}")
-        self.workers = 1
+        self.pace = Pace()
         self.position = 0
         """Items cut off so far; all of them, once `is_exhausted`."""
         self.is_exhausted = False
         self._items: Sequence[Any] | None = None
         self._iterator: Iterator[Any] = iter(())
-        if isinstance(items, list | tuple | range):
-            self._items = items
+        # no class of the user's own: it may mean something else by a slice
+        if type(items) in {list, tuple, range}:
+            self._items = items  # type: ignore[assignment]  # one of the three
         else:
             self._iterator = iter(items)
-        self._length = len(items) if isinstance(items, Sized) else None
+        self.length = len(items) if isinstance(items, Sized) else None
         self.chunksize = chunksize
         self._error: Exception | None = None
-        self._largest = 0
-        self._measured = 0.0
-        self._seconds = 0.0
-        self._bytes = 0.0
 
     @property
     def remaining(self) -> int | None:
         """Items not cut yet; None when nobody can know."""
         if self.is_exhausted:
             return 0
-        if self._length is None:
+        if self.length is None:
             return None
-        return max(0, self._length - self.position)
+        return max(0, self.length - self.position)
 
-    def next_batch(self) -> Batch | None:
-        """Cut off a batch; None when there are no more items.
+    def next_items(self) -> Sequence[Any]:
+        """Cut off the items of one batch; none when there are no more.
 
         Raises:
             Exception: what the iterable raised, once, behind the items that it had given.
         """
-        if self.is_exhausted:
-            self._raise_error()
-            return None
-        items = self._cut(self.size())
+        items = () if self.is_exhausted else self._cut(self.size())
         if not items:
             self.is_exhausted = True
             self._raise_error()
-            return None
-        batch = Batch(self.position, items)
-        self.position = batch.end
+            return ()
+        self.position += len(items)
         if self._items is not None and self.position >= len(self._items):
             self.is_exhausted = True
-        return batch
-
-    def record(self, count: int, seconds: float, size_bytes: int = 0) -> None:
-        """Learn what a batch of `count` items has cost; `size_bytes` with the answers."""
-        self._largest = max(self._largest, count)
-        self._measured = self._measured * MEMORY + count
-        self._seconds = self._seconds * MEMORY + max(seconds, 0.0)
-        self._bytes = self._bytes * MEMORY + size_bytes
-
-    def seconds_for(self, count: int) -> float | None:
-        """Return what `count` items are expected to take; None before the first measurement."""
-        return count * self._seconds / self._measured if self._measured else None
+        return items
 
     def size(self) -> int:
         """Return how many items the next batch should have."""
         if self.chunksize is not None:
             return self.chunksize
-        if not self._measured:
-            return 1
-        each = max(self._seconds / self._measured, 1e-9)  # a clock's tick, never zero
-        size = TARGET_SECONDS / each
-        if (remaining := self.remaining) is not None:
-            share = remaining / (SHARES * self.workers)
-            size = min(size, max(share, FLOOR_SECONDS / each))
-        if self._bytes:
-            size = min(size, BATCH_BYTES * self._measured / self._bytes)
-        return max(1, min(int(size), self._largest * GROWTH))
-
-    def stop(self) -> None:
-        """Cut no more."""
-        self.is_exhausted = True
-        self._error = None
+        return self.pace.size(self.remaining)
 
     def _cut(self, count: int) -> Sequence[Any]:
         if self._items is not None:
@@ -173,7 +198,7 @@ class Cutter:
             items.extend(islice(self._iterator, count))
         except Exception as error:
             self._error = error
-        self.is_exhausted = len(items) < count
+        self.is_exhausted = len(items) < count and self._error is None
         return items
 
     def _raise_error(self) -> None:
@@ -182,196 +207,28 @@ class Cutter:
             raise error
 
 
-W = TypeVar("W", bound=Hashable)
-
-
-class Ledger(Generic[W]):
-    """Who holds which batches, and who gets the next.
-
-    Args:
-        cutter: where new batches come from.
-        retries: how often an item is given out again, after losses and `again` together.
-
-    After each event call `give`, carry it out, and then look at `is_finished`.  To let the
-    user's end catch up, do not call `give`.
-    """
-
-    def __init__(self, cutter: Cutter, *, retries: int = 2) -> None:
-        if retries < 0:
-            raise ValueError(f"retries is at least 0, got {retries}")
-        self._cutter = cutter
-        self._retries = retries
-        self._held: dict[W, dict[int, Batch]] = {}
-        self._waiting: deque[Batch] = deque()
-        # A worker that might take more. In order of arrival, so that runs can be replayed.
-        self._hungry: dict[W, None] = {}
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every item has had its outcome; the total is then `Cutter.position`."""
-        is_idle = not self._waiting and not any(self._held.values())
-        return is_idle and self._cutter.is_exhausted
-
-    def held_by(self, worker: W) -> list[Batch]:
-        """Return what a worker has, in the order in which it works on it."""
-        return list(self._held.get(worker, {}).values())
-
-    def add(self, worker: W) -> None:
-        """A worker has come."""
-        self._held[worker] = {}
-        self._hungry[worker] = None
-        self._cutter.workers = len(self._held)
-
-    def done(
-        self, worker: W, start: int, seconds: float, size_bytes: int = 0
-    ) -> Batch | None:
-        """A worker has answered a batch; None: it is not its own, ignore the answer."""
-        batch = self._held.get(worker, {}).pop(start, None)
-        if batch is not None:
-            self._cutter.record(len(batch.items), seconds, size_bytes)
-            self._hungry[worker] = None
-        return batch
-
-    def again(self, batch: Batch, index: int) -> bool:
-        """Give one item of an answered batch out again; False: it was, too often already."""
-        if batch.losses >= self._retries:
-            return False
-        offset = index - batch.start
-        item = batch.items[offset : offset + 1]
-        self._waiting.append(Batch(index, item, batch.losses + 1))
-        return True
-
-    def lost(self, worker: W) -> list[Batch]:
-        """A worker is gone.
-
-        Returns:
-            The batches that are not given out again; each of their items fails.  The others
-            go first, cut into parts, so that an item that kills workers is singled out.
-        """
-        held = list(self._held.pop(worker, {}).values())
-        self._hungry.pop(worker, None)
-        self._cutter.workers = max(1, len(self._held))
-        if not held or self._retries == 0:
-            return held
-        # Workers keep the order: as far as we have heard, only the first was in work. The
-        # others are not counted, or a killing item would take its neighbours with it. It
-        # comes to an end all the same: each loss counts one.
-        suspect, *others = held
-        self._waiting.extendleft(reversed(others))
-        if suspect.losses >= self._retries:
-            return [suspect]
-        self._waiting.extendleft(reversed(_split(suspect)))
-        return []
-
-    def give(self) -> list[tuple[W, Batch]]:
-        """Return who is to get which batch now; they count as given.
-
-        Raises:
-            Exception: what the iterable of the items raised; see `Cutter.next_batch`.
-        """
-        given: list[tuple[W, Batch]] = []
-        stock = self._stock()
-        while self._hungry:
-            worker = min(self._hungry, key=self._load)
-            held = self._held[worker]
-            if held and (
-                len(held) >= stock or self._is_tail() or self._is_suspect(held)
-            ):
-                del self._hungry[worker]
-                continue
-            batch = (
-                self._waiting.popleft() if self._waiting else self._cutter.next_batch()
-            )
-            if batch is None:
-                break
-            held[batch.start] = batch
-            given.append((worker, batch))
-        return given
-
-    def _is_suspect(self, held: dict[int, Batch]) -> bool:
-        """Whether a batch that was lost before is at hand, or next: it shares no worker.
-
-        The answers that a worker gave last may be lost with it, so only a batch that had a
-        worker for itself has surely ended it.
-        """
-        next_is = bool(self._waiting and self._waiting[0].losses)
-        return next_is or any(batch.losses for batch in held.values())
-
-    def cancel(self) -> list[tuple[W, Batch]]:
-        """Give out no more; return what is in work, whose answers will be ignored."""
-        self._waiting.clear()
-        self._cutter.stop()
-        held = [(w, b) for w, batches in self._held.items() for b in batches.values()]
-        for worker, batches in self._held.items():
-            batches.clear()
-            self._hungry[worker] = None
-        return held
-
-    def _load(self, worker: W) -> int:
-        return len(self._held[worker])
-
-    def _stock(self) -> int:
-        """Return how many batches a worker may hold, the one in work included."""
-        if self._retries == 0:
-            return 1  # nothing else may fail with the item that killed the worker
-        chunksize = self._cutter.chunksize
-        seconds = None if chunksize is None else self._cutter.seconds_for(chunksize)
-        if seconds is None:
-            return 2
-        return max(2, min(AHEAD_BATCHES, int(AHEAD_SECONDS / max(seconds, 1e-9))))
-
-    def _is_tail(self) -> bool:
-        """Whether the rest must wait for whoever is free, and not behind a long batch."""
-        remaining = self._cutter.remaining
-        if remaining is None or self._waiting:
-            return False
-        count = 2 * len(self._held)
-        return remaining <= count or remaining <= count * self._cutter.size()
-
-
-def _split(batch: Batch) -> list[Batch]:
-    step = -(-len(batch.items) // SPLIT)
-    return [
-        Batch(
-            batch.start + offset, batch.items[offset : offset + step], batch.losses + 1
-        )
-        for offset in range(0, len(batch.items), step)
-    ]
-
-
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """The outcomes of neighbouring items.
+class Part:
+    """The outcome of neighbouring items.
 
     Attributes:
         start: index of the first.
-        values: an answer for each item; meaningless where there is an error.
-        errors: the errors by index in the whole sequence.
+        count: how many.
+        values: their packed values, None if all failed alike.
+        failures: packed errors by offset; offset -1 is for all.
     """
 
     start: int
-    values: Sequence[Any]
-    errors: Mapping[int, BaseException] = field(default_factory=dict)
-
-
-def without(piece: Piece, indexes: Iterable[int]) -> list[Piece]:
-    """Return what is left of `piece` when the items of `indexes` are given out again."""
-    left: list[Piece] = []
-    start = piece.start
-    for index in [*sorted(indexes), piece.start + len(piece.values)]:
-        values = piece.values[start - piece.start : index - piece.start]
-        if values:
-            errors = {i: e for i, e in piece.errors.items() if start <= i < index}
-            left.append(Piece(start, values, errors))
-        start = index + 1
-    return left
+    count: int
+    values: Any
+    failures: Sequence[tuple[int, Any]] = ()
 
 
 class Collector:
     """Takes outcomes as they come, and gives them in order, or as they came.
 
     Args:
-        in_order: whether `take` keeps a piece back until all before it are there.
+        in_order: whether `take` keeps a part back until all before it are there.
     """
 
     def __init__(self, *, in_order: bool = True) -> None:
@@ -379,42 +236,27 @@ class Collector:
         """Items whose outcome is known."""
         self._in_order = in_order
         self._next = 0
-        self._early: dict[int, Piece] = {}
-        self._ready: list[Piece] = []
+        self._early: dict[int, Part] = {}
+        self._ready: list[Part] = []
 
-    def add(self, piece: Piece) -> None:
-        """Take in outcomes, of a batch or a part of it (see `without`).
+    def add(self, part: Part) -> None:
+        """Take in outcomes.
 
         Raises:
             InternalError: an outcome for these items is here already (noticed in order only).
         """
-        if piece.start < self._next or piece.start in self._early:
-            raise InternalError(f"the items from {piece.start} on have two outcomes")
-        self.count += len(piece.values)
+        if part.start < self._next or part.start in self._early:
+            raise InternalError(f"the items from {part.start} on have two outcomes")
+        self.count += part.count
         if not self._in_order:
-            self._ready.append(piece)
+            self._ready.append(part)
             return
-        self._early[piece.start] = piece
-        while (piece_ := self._early.pop(self._next, None)) is not None:
-            self._ready.append(piece_)
-            self._next += len(piece_.values)
+        self._early[part.start] = part
+        while (next_ := self._early.pop(self._next, None)) is not None:
+            self._ready.append(next_)
+            self._next += next_.count
 
-    def fail(self, batch: Batch, error: BaseException) -> None:
-        """Take `error` as the outcome of every item of a batch."""
-        errors = dict.fromkeys(range(batch.start, batch.end), error)
-        self.add(Piece(batch.start, [None] * len(batch.items), errors))
-
-    def take(self) -> list[Piece]:
+    def take(self) -> list[Part]:
         """Return what has become available since the last call."""
         ready, self._ready = self._ready, []
         return ready
-
-
-def assemble(pieces: Iterable[Piece]) -> tuple[list[Any], dict[int, BaseException]]:
-    """Return the values of all `pieces`, which are in order, and their errors by index."""
-    pieces = list(pieces)
-    values = list(chain.from_iterable(piece.values for piece in pieces))
-    errors: dict[int, BaseException] = {}
-    for piece in pieces:
-        errors.update(piece.errors)
-    return values, errors

@@ -1,96 +1,42 @@
-"""Hub: gives out batches, gathers answers, survives a lost worker.
+"""Hub: gives out work to a session's workers, gathers the outcomes, survives lost workers.
 
 It lives on the client's node: items and answers travel once, straight between client and workers.
-What to give to whom is decided by `cluster.batches`; here it is done::
+Who gets what is decided by `cluster.ledger`; here it is done::
 
-    Session.map ─► start ─► Ledger.give ─► Worker.work ─► … ─► answered ─► Ledger.done ─► give …
-                                child ended ─► _lost ─► Ledger.lost ─► give, and a new worker
+    supply ─► Ledger.give ─► Worker.order ─► … ─► Worker.outcomes ─► Ledger.done ─► give …
+                 hired.ended ─► _lost ─► Ledger.lost ─► give, and a new worker
 
-Everything here runs on the node's thread, but for what says otherwise.
+What happens in one turn of the loop is carried out together, at its end: one message for each
+worker.  Everything here runs on the node's thread, but for what says otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
-from splice.actor.promise import ERROR, PENDING, Promise
-from splice.actor.proxy import proxy_class, tell
-from splice.cluster.batches import Batch, Cutter, Ledger
-from splice.cluster.packed import Packed, pack, pack_error
-from splice.cluster.worker import NAME, Worker
-from splice.errors import DeliveryError, SpliceError
-from splice.log import logger
-from splice.node.remote import Remote
-from splice.uri import url
+from splice.actor.promise import ERROR, Promise
+from splice.cluster.batches import Batch
+from splice.cluster.bench import DONE, RETURNED, Order, Outcome
+from splice.cluster.crew import Crew, Seat, tell_if_alive
+from splice.cluster.ledger import Given, Ledger
+from splice.cluster.work import Call, Calls, MapWork, Work
+from splice.errors import SpliceError, TimeoutError
 from splice.worker_died import WorkerDied
 
 if TYPE_CHECKING:
-    from splice.cluster.source import Hired, WorkerSource
-    from splice.node.launch import Exit
+    from splice.cluster.source import WorkerSource
     from splice.node.node import Node
 
-USELESS_DEATHS: Final = 3
-"""Workers in a row that end without one answer before the session gives up: something is wrong with
-all of them, and starting more would go on for ever."""
-
-_log = logger("cluster")
-
-
-@dataclass(eq=False, slots=True)
-class Seat:
-    """A worker as the hub sees it."""
-
-    child: Hired
-    proxy: Any = None
-    prepared: set[int] = field(default_factory=set)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The outcome of one batch, still packed.
-
-    Attributes:
-        start: index of its first item.
-        count: how many items.
-        values: their packed values, None if all failed alike.
-        failures: packed errors by offset in the batch; offset -1 is for all.
-    """
-
-    start: int
-    count: int
-    values: Packed | None
-    failures: Sequence[tuple[int, Packed]]
-
-
-class Map:
-    """One map under way.
-
-    Attributes:
-        finished: a promise of the list of parts, in no order.
-        done: items whose outcome is known.
-    """
-
-    def __init__(
-        self, node: Node, number: int, function: Packed, cutter: Cutter, retries: int
-    ) -> None:
-        self.number = number
-        self.function = function
-        self.ledger: Ledger[Seat] = Ledger(cutter, retries=retries)
-        self.parts: list[Part] = []
-        self.done = 0
-        self.finished = Promise(node.scheduler)
-
-    def add(self, part: Part) -> None:
-        """Take in the outcome of a batch."""
-        self.parts.append(part)
-        self.done += part.count
+GRACE_SECONDS: Final = 0.5
+"""Seconds that user code has to obey when it is stopped, before its worker is killed: Ctrl-C
+is to give the prompt back within one second, and `finally` blocks take milliseconds."""
 
 
 class Hub:
-    """The workers of one session and the maps they work on.
+    """The workers of one session and what they work on.
 
     Args:
         node: the client's.
@@ -100,228 +46,306 @@ class Hub:
 
     def __init__(self, node: Node, source: WorkerSource, size: int) -> None:
         self._node = node
-        self._source = source
-        self._size = size
-        self._seats: dict[Hired, Seat] = {}
-        self._maps: dict[int, Map] = {}
+        self.crew = Crew(node, source, size, self)
+        self._ledger: Ledger[Seat] = Ledger()
+        self._maps: dict[int, MapWork] = {}
+        self._calls: dict[tuple[int, float | None], Calls] = {}
         self._numbers = count(1)
-        self._useless_deaths = 0
+        self._is_stirred = False
         self._is_closed = False
 
-    @property
-    def seats(self) -> list[Seat]:
-        """The workers that are ready, in the order they came."""
-        return [seat for seat in self._seats.values() if seat.proxy is not None]
-
-    # ---- workers
-
-    def addresses(self) -> list[str]:
-        """Return the addresses of the workers that are ready."""
-        return [seat.child.address for seat in self.seats]
-
-    def hire(self) -> list[Promise]:
-        """Start the workers that are missing; promises of their addresses."""
-        missing = self._size - len(self._seats)
-        children = self._source.start(missing)
-        for child in children:
-            self._seats[child] = Seat(child)
-            child.ready.add_waiter(_Told(self._is_ready, child))
-            child.ended.add_waiter(_Told(self._lost, child))
-        return [child.ready for child in children]
-
-    def _is_ready(self, child: Hired, ready: Promise) -> None:
-        if ready.state == ERROR or self._is_closed:
-            return
-        seat = self._seats[child]
-        where = url(NAME, child.address, child.incarnation)
-        seat.proxy = proxy_class(Worker)(Remote(self._node, where))
-        for work in list(self._maps.values()):
-            work.ledger.add(seat)
-            self._give(work)
-
-    def _lost(self, child: Hired, ended: Promise) -> None:
-        seat = self._seats.pop(child, None)
-        if seat is None or self._is_closed:
-            return
-        if self._source.is_closing:
-            self._give_up(SpliceError("the node was shut down during the map"))
-            return
-        error = _death(child, ended.value)
-        _log.warning("%s", error)
-        for work in list(self._maps.values()):
-            self._take_back(work, seat, error)
-        self._useless_deaths += 1
-        if self._useless_deaths > USELESS_DEATHS * (len(self._seats) + 1):
-            self._give_up(error)
-        elif self._maps or seat.proxy is not None:
-            self.hire()  # else it never was ready, and the next map is time enough
-        for work in list(self._maps.values()):
-            self._give(work)
-
-    def _take_back(self, work: Map, seat: Seat, error: WorkerDied) -> None:
-        for batch in work.ledger.lost(seat):
-            work.add(_all_failed(batch, error))
-
-    def _give_up(self, error: SpliceError) -> None:
-        for work in list(self._maps.values()):
-            self._finish(work, error)
-
-    # ---- maps
-
-    def new_map(self, function: Packed, cutter: Cutter, retries: int) -> Map:
-        """Return a map over what `cutter` cuts, not begun yet.  Thread-safe."""
-        return Map(self._node, self.new_number(), function, cutter, retries)
-
     def new_number(self) -> int:
-        """Return a number for a map or a call.  Thread-safe."""
+        """Return a number for a map.  Thread-safe."""
         return next(self._numbers)
 
-    def start(self, work: Map) -> None:
-        """Begin a map."""
-        if self._is_closed or self._source.is_closing:
-            self._finish(work, SpliceError("the session was shut down before the map"))
+    # ---- work comes in
+
+    def begin(self, work: MapWork) -> None:
+        """Begin a map; its caller is asked for its batches."""
+        if self._is_closed or self.crew.is_closing:
+            work.end(SpliceError("the session was shut down before the map"))
             return
         self._maps[work.number] = work
-        if len(self._seats) < self._size:
-            self._useless_deaths = 0
-            self.hire()
-        for seat in self.seats:
-            work.ledger.add(seat)
-        self._give(work)
+        self.crew.fill()
+        work.want(self._ledger.wanted(work))
 
-    def call(self, number: int, work: Packed) -> list[Promise]:
-        """Have every worker run one function; promises of what `Bench.call` answers.
-
-        Raises:
-            SpliceError: all workers have died.
-        """
-        if not self.seats:
-            raise SpliceError("the session has no worker just now: all of them died")
-        answers = [seat.proxy.call(number, work) for seat in self.seats]
-        for answer in answers:
-            answer.add_done_callback(_noted)  # who asked may have gone, by Ctrl-C
-        return answers
-
-    def forget(self, number: int) -> None:
-        """Stop a call, on all workers that are still at it."""
-        for seat in self.seats:
-            _tell_if_alive(seat.proxy.forget, number)
-
-    def cancel(self, work: Map) -> None:
-        """Stop a map: nothing more is given out, what is in work is interrupted."""
-        if work.number in self._maps:
-            work.ledger.cancel()
-            self._finish(work, None)
-
-    def _give(self, work: Map) -> None:
-        if work.number not in self._maps:
+    def supply(
+        self, work: MapWork, batches: list[Batch], uncut: int | None, *, is_fed: bool
+    ) -> None:
+        """The caller of a map has cut and packed more of it."""
+        if work.is_over:
             return
-        while given := work.ledger.give():
-            sent = [self._send(work, seat, batch) for seat, batch in given]
-            if all(sent):
-                break  # one that cannot travel is done at once: its worker gets another
-        if work.ledger.is_finished:
+        work.is_asked = False
+        work.uncut = uncut
+        work.is_fed = is_fed
+        self._ledger.supply(work, batches)
+        self._stir()
+
+    def submit(self, call: Call, options: Calls) -> None:
+        """Have one function called, on whichever worker is free first."""
+        if self._is_closed or self.crew.is_closing:
+            call.fail(SpliceError("the session was shut down before the call"))
+            return
+        calls = self._calls.setdefault((options.retries, options.timeout), options)
+        self.crew.fill()
+        self._ledger.supply(calls, [call.batch])
+        self._stir()
+
+    def call_everywhere(self, calls: list[Call]) -> None:
+        """Have each worker that is ready do one of `calls`, which are as many."""
+        if not calls:
+            raise SpliceError("the session has no worker just now: all of them died")
+        orders = Calls(retries=0)
+        for seat, call in zip(self.crew.seats, calls, strict=True):
+            given = self._ledger.pin(seat, orders, call.batch)
+            self._send(seat, [self._order(given)])
+
+    def cancel(self, work: MapWork) -> None:
+        """Stop a map: nothing more is given out, what is in work is interrupted."""
+        if not work.is_over:
+            self._stop(self._ledger.cancel(work))
             self._finish(work, None)
 
-    def _send(self, work: Map, seat: Seat, batch: Batch) -> bool:
+    def cancel_call(self, call: Call, is_begun_too: bool) -> bool | Promise:
+        """Give one call up; a promise of whether that succeeded where it has been given out."""
+        if call.verdict is not None:
+            return call.verdict
+        given = self._ledger.holder(call.batch)
+        if given is None:
+            call.batch.is_void = True
+            return True
+        call.verdict = Promise(self._node.scheduler)
+        if is_begun_too:
+            self._ledger.void(given)
+            self._stop([given])
+        else:
+            self._recall([given])
+        return call.verdict
+
+    # ---- one turn
+
+    def _stir(self) -> None:
+        """Have what there is to do done at the end of this turn of the loop."""
+        if not self._is_stirred:
+            self._is_stirred = True
+            self._node.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_stirred = False
+        if self._is_closed:
+            return
+        orders: dict[Seat, list[Order]] = defaultdict(list)
+        for given in self._ledger.give():
+            orders[given.worker].append(self._order(given))
+        for seat, its in orders.items():
+            self._send(seat, its)
+        self._recall(self._ledger.recall())
+        for work in list(self._maps.values()):
+            if work.is_finished:
+                self._finish(work, None)
+            else:
+                work.want(self._ledger.wanted(work))
+
+    def _order(self, given: Given[Seat]) -> Order:
+        work, batch, seat = cast("Work", given.share), given.batch, given.worker
+        if work.function is None:
+            return Order(given.ticket, work.number, batch.items.packed)
         if work.number not in seat.prepared:
             seat.prepared.add(work.number)
-            _tell_if_alive(seat.proxy.prepare, work.number, work.function)
-        try:
-            items = pack(batch.items)
-        except SpliceError as error:
-            work.ledger.done(seat, batch.start, 0.0)
-            work.add(_all_failed(batch, error))
-            return False
-        answer = seat.proxy.work(work.number, items)
-        answer.add_waiter(_Answer(self, work, seat, batch))
-        return True
+            tell_if_alive(seat.proxy.prepare, work.number, work.function)
+        tries = work.retries - batch.losses + 1
+        items, offset = batch.items, batch.offset
+        return Order(given.ticket, work.number, items, offset, batch.count, tries)
 
-    def answered(self, work: Map, seat: Seat, batch: Batch, answer: Promise) -> None:
-        """Take in the answer of a worker to a batch."""
-        if answer.state == ERROR and isinstance(answer.value, DeliveryError):
-            # the end of its OS process tells the rest; a node lost alive must not linger
-            if not self._is_closed:
-                seat.child.kill()
+    def _send(self, seat: Seat, orders: list[Order]) -> None:
+        tell_if_alive(seat.proxy.order, orders)
+        self._watch(seat)
+
+    def _recall(self, recalled: list[Given[Seat]]) -> None:
+        for seat, tickets in _by_seat(recalled).items():
+            tell_if_alive(seat.proxy.withdraw, tickets)
+
+    # ---- outcomes
+
+    def listen(self, seat: Seat) -> None:
+        """Hear of a worker's next outcomes."""
+        seat.proxy.outcomes().add_waiter(_Heard(self, seat))
+
+    def heard(self, seat: Seat, answer: Promise) -> None:
+        """Take in the outcomes that a worker has sent."""
+        if self._is_closed:
             return
-        if work.number not in self._maps:
-            return  # cancelled
         if answer.state == ERROR:
-            outcome: Any = (0.0, None, [(-1, pack_error(answer.value))])
-        else:
-            outcome = answer.value
-        self._useless_deaths = 0
-        seconds, values, failures = outcome
-        if work.ledger.done(seat, batch.start, seconds) is not None:
-            work.add(Part(batch.start, len(batch.items), values, failures))
-        self._give(work)
+            # the end of its OS process tells the rest; a node lost alive must not linger
+            seat.hired.kill()
+            return
+        self.listen(seat)
+        for outcome in answer.value:
+            self._take(seat, outcome)
+        self._watch(seat)
+        self._stir()
 
-    def _finish(self, work: Map, error: BaseException | None) -> None:
+    def _take(self, seat: Seat, outcome: Outcome) -> None:
+        if outcome.kind == RETURNED:
+            given = self._ledger.returned(seat, outcome.ticket)
+        else:
+            size = outcome.values.size_bytes if outcome.values is not None else 0
+            given = self._ledger.done(seat, outcome.ticket, outcome.seconds, size)
+        if given is None:
+            return
+        work, batch = cast("Work", given.share), given.batch
+        if outcome.kind == RETURNED and isinstance(batch.items, Call):
+            batch.is_void = batch.is_void or batch.items.verdict is not None
+        if outcome.kind == DONE:
+            if not batch.is_void or work.function is None:
+                work.settle(batch, outcome)
+        elif batch.is_void:
+            self._stopped(given)
+        elif outcome.kind != RETURNED:
+            self._timed_out(given)
+
+    def _stopped(self, given: Given[Seat]) -> None:
+        if isinstance(given.share, Calls):
+            given.batch.items.judge(was_stopped=True)
+
+    # ---- stopping
+
+    def _stop(self, stopped: Iterable[Given[Seat]]) -> None:
+        """Have workers stop what is void; one that does not obey is killed."""
+        later = self._node.loop.call_later
+        stopped = list(stopped)
+        for seat, tickets in _by_seat(stopped).items():
+            tell_if_alive(seat.proxy.stop, tickets)
+        for given in stopped:
+            later(GRACE_SECONDS, self._enforce, given)
+
+    def _enforce(self, given: Given[Seat]) -> None:
+        seat = given.worker
+        # behind another one it is not in work: it will be given back, whenever that ends
+        if self._ledger.first_of(seat) is given:
+            seat.is_dismissed = True
+            seat.hired.kill()
+
+    def _watch(self, seat: Seat) -> None:
+        """See to it that what a worker has at hand does not take too long."""
+        first = self._ledger.first_of(seat)
+        if first is seat.watched:
+            return
+        if seat.timer is not None:
+            seat.timer.cancel()
+            seat.timer = None
+        seat.watched = first
+        if first is not None:
+            timeout = cast("Work", first.share).timeout
+            if timeout is not None:
+                later = self._node.loop.call_later
+                seat.timer = later(timeout, self._overdue, first)
+
+    def _overdue(self, given: Given[Seat]) -> None:
+        if self._ledger.first_of(given.worker) is given and not given.batch.is_void:
+            self._stop([given])
+
+    def _timed_out(self, given: Given[Seat]) -> None:
+        work, batch = cast("Work", given.share), given.batch
+        if work.retries_timeouts and self._ledger.again(given):
+            return
+        what = work.describe(batch)
+        work.fail(batch, TimeoutError(f"{what} took longer than {work.timeout} s"))
+
+    # ---- workers come and go
+
+    def welcome(self, seat: Seat) -> None:
+        """A worker is ready."""
+        self._ledger.add(seat)
+        self._share_out()
+        self.listen(seat)
+        self._stir()
+
+    def lost(self, seat: Seat, error: WorkerDied) -> None:
+        """A worker that was ready is gone; `error` says why."""
+        self._watch_no_more(seat)
+        first = self._ledger.first_of(seat)
+        if seat.is_dismissed and first is not None:
+            # it was stopped, and did not obey
+            self._ledger.done(seat, first.ticket, 0.0)
+            if first.batch.is_void:
+                self._stopped(first)
+            else:
+                self._timed_out(first)
+        for given in self._ledger.held_by(seat):
+            if given.batch.is_void:
+                self._stopped(given)
+        for given in self._ledger.lost(seat, is_blameless=seat.is_dismissed):
+            what = cast("Work", given.share).describe(given.batch)
+            died = WorkerDied(f"{error}; it had {what} in work")
+            cast("Work", given.share).fail(given.batch, died)
+        self._share_out()
+        self._stir()
+
+    def give_up(self, error: SpliceError) -> None:
+        """No worker can be had: all work fails."""
+        for work in list(self._maps.values()):
+            self._ledger.cancel(work)
+            self._finish(work, error)
+        for calls in self._calls.values():
+            waiting = list(calls.waiting)
+            self._ledger.cancel(calls)
+            for batch in waiting:
+                calls.fail(batch, error)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is work."""
+        calls = (calls.waiting or calls.out for calls in self._calls.values())
+        return bool(self._maps) or any(calls)
+
+    def _share_out(self) -> None:
+        for work in (*self._maps.values(), *self._calls.values()):
+            work.pace.workers = max(1, self._ledger.workers)
+
+    def _watch_no_more(self, seat: Seat) -> None:
+        if seat.timer is not None:
+            seat.timer.cancel()
+
+    def _finish(self, work: MapWork, error: BaseException | None) -> None:
         self._maps.pop(work.number, None)
-        for seat in self.seats:
+        for seat in self.crew.seats:
             if work.number in seat.prepared:
                 seat.prepared.discard(work.number)
-                _tell_if_alive(seat.proxy.forget, work.number)
-        if work.finished.state == PENDING:
-            if error is None:
-                work.finished.resolve(work.parts)
-            else:
-                work.finished.reject(error)
+                tell_if_alive(seat.proxy.forget, work.number)
+        work.end(error)
 
     # ---- the end
 
     async def close(self) -> None:
         """Stop all work and end all workers."""
-        self._is_closed = True
-        for work in list(self._maps.values()):
-            self._finish(work, SpliceError("the session was shut down during the map"))
-        await self._source.release(list(self._seats))
-        await self._source.close()
+        if not self._is_closed:
+            self._is_closed = True
+            ended = SpliceError("the session was shut down meanwhile")
+            held = self._ledger.held()
+            self.give_up(ended)
+            for given in held:
+                self._watch_no_more(given.worker)
+                if isinstance(given.share, Calls):
+                    given.share.fail(given.batch, ended)
+        await self.crew.close()
 
 
-class _Told:
-    """Calls a function of the hub with a child, when a promise about it is settled."""
+class _Heard:
+    """Brings a worker's outcomes back to the hub."""
 
-    __slots__ = ("child", "function")
+    __slots__ = ("hub", "seat")
 
-    def __init__(self, function: Any, child: Hired) -> None:
-        self.function = function
-        self.child = child
-
-    def settled(self, promise: Promise) -> None:
-        self.function(self.child, promise)
-
-
-class _Answer:
-    """Brings the answer to one batch back to the hub."""
-
-    __slots__ = ("batch", "hub", "seat", "work")
-
-    def __init__(self, hub: Hub, work: Map, seat: Seat, batch: Batch) -> None:
+    def __init__(self, hub: Hub, seat: Seat) -> None:
         self.hub = hub
-        self.work = work
         self.seat = seat
-        self.batch = batch
 
     def settled(self, promise: Promise) -> None:
-        self.hub.answered(self.work, self.seat, self.batch, promise)
+        self.hub.heard(self.seat, promise)
 
 
-def _tell_if_alive(handler: Any, *args: Any) -> None:
-    """Tell a worker something; that it died before is told by its end."""
-    tell(handler, *args).add_done_callback(_noted)
-
-
-def _noted(_: Promise) -> None:
-    """Take note of an outcome, so that a failure is not logged."""
-
-
-def _all_failed(batch: Batch, error: BaseException) -> Part:
-    return Part(batch.start, len(batch.items), None, [(-1, pack_error(error))])
-
-
-def _death(child: Hired, end: Exit) -> WorkerDied:
-    if not end.pid:
-        return WorkerDied(f"a worker could not be started: {end.failure}")
-    detail = f":\n{end.failure}" if end.failure else ""
-    return WorkerDied(f"a worker (OS process {end.pid}) {end.text}{detail}")
+def _by_seat(given: Iterable[Given[Seat]]) -> dict[Seat, list[int]]:
+    tickets: dict[Seat, list[int]] = defaultdict(list)
+    for one in given:
+        tickets[one.worker].append(one.ticket)
+    return tickets

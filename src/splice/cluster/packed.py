@@ -25,6 +25,15 @@ class Packed:
         self._payload = payload
         self._buffers = buffers
 
+    @property
+    def size_bytes(self) -> int:
+        """About how many bytes it has on its way."""
+        size = sum(memoryview(buffer).nbytes for buffer in self._buffers)
+        payload = self._payload
+        if type(payload) is list and type(payload[1]) is bytes:
+            size += len(payload[1])
+        return size
+
     def unpack(self) -> Any:
         """Return the value; each call makes a new one.
 

@@ -14,28 +14,24 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from splice.actor.combine import syncmany
 from splice.actor.promise import Promise
 from splice.cluster.batches import Cutter
-from splice.cluster.hub import Hub, Part
+from splice.cluster.hub import Hub
+from splice.cluster.outcomes import OnError, assemble, composite
 from splice.cluster.packed import Packed, pack
-from splice.cluster.progress import follow
+from splice.cluster.progress import Shown, progress_for
+from splice.cluster.running import MapRun
 from splice.cluster.source import LocalSource, WorkerSource
-from splice.errors import Cancelled, CompositeError, SpliceError
+from splice.cluster.work import Call, Calls, MapWork
+from splice.errors import Cancelled, SpliceError
 from splice.net.codec import encode
 from splice.node.current import node_here
 from splice.node.view import View
-
-OnError = Literal["raise", "return"]
-
-_SEQUENCES = frozenset({list, tuple, range})
-
-SHOWN_ERRORS = 3
-"""Failed items that the text of a CompositeError tells of; all of them are in ``errors``."""
 
 
 def session(
@@ -85,7 +81,7 @@ class Session:
         owner: str | None = None,
         init: Callable[[], Any] | None = None,
     ) -> None:
-        number = len(os.sched_getaffinity(0)) if worker_count is None else worker_count
+        number = _cpu_count() if worker_count is None else worker_count
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"a session wants at least 1 worker, not {worker_count!r}")
         self._node = node_here()
@@ -106,7 +102,7 @@ class Session:
         self._hub = Hub(self._node, source, number)
         self._ended: Promise | None = None
         try:
-            wait(self._node.on_thread(self._hub.hire))
+            wait(self._node.on_thread(self._hub.crew.hire))
         except BaseException:
             self.shutdown()
             raise
@@ -114,7 +110,7 @@ class Session:
     @property
     def workers(self) -> View[str]:
         """The addresses of the workers' nodes."""
-        return View(self._node.on_thread(self._hub.addresses))
+        return View(self._node.on_thread(self._hub.crew.addresses))
 
     def map(
         self,
@@ -123,18 +119,23 @@ class Session:
         *extra: Any,
         chunksize: int | None = None,
         retries: int = 2,
-        progress: bool = False,
+        retry_on: tuple[type[BaseException], ...] = (),
+        timeout: float | None = None,
+        progress: Shown = False,
         on_error: OnError = "raise",
     ) -> list[Any]:
         """Call ``function(item, *extra)`` for each item on the workers.
 
         Args:
             function: any callable; lambdas and closures too.
-            items: any iterable; it is read completely first.
+            items: any iterable; it is read in the thread that calls this.
             extra: further arguments, the same for every call; they travel once a worker.
             chunksize: items in a batch; None adapts it by measured duration.
             retries: how often an item is given out again after a worker's death; 0: never twice.
-            progress: show a bar on standard error.
+            retry_on: errors after which an item is tried again too; `TimeoutError` may be one.
+            timeout: seconds for each item, None for ever; its worker is freed, by force if need be.
+            progress: show a bar on a terminal, else lines, on standard error; or a function that
+                is called with the items done and all items (None: unknown).
             on_error: ``"raise"`` raises when all is done, ``"return"`` puts the error in the place
                 of the item's answer.
 
@@ -147,23 +148,89 @@ class Session:
             UnpicklableError: the function or an extra argument cannot travel.
             KeyboardInterrupt: Ctrl-C; the work is stopped, not only the waiting.
         """
+        run = self._run(
+            function,
+            items,
+            extra,
+            chunksize=chunksize,
+            retries=retries,
+            retry_on=retry_on,
+            timeout=timeout,
+            progress=progress,
+            on_error=on_error,
+        )
+        return assemble(run.collect(), on_error)
+
+    def _run(
+        self,
+        function: Callable[..., Any],
+        items: Iterable[Any],
+        extra: tuple[Any, ...],
+        *,
+        chunksize: int | None,
+        timeout: float | None,
+        retry_on: tuple[type[BaseException], ...],
+        progress: Shown,
+        on_error: OnError,
+        **options: Any,
+    ) -> MapRun:
+        """Begin a map."""
         self._check_open()
         if not callable(function):
             raise TypeError(f"map wants a function, not {function!r}")
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
-        # no class of the user's: its code shall not run on the node's thread
-        sequence: Any = items if type(items) in _SEQUENCES else list(items)
-        cutter = Cutter(sequence, chunksize=chunksize)
-        packed = pack((function, extra, {}))
-        work = self._hub.new_map(packed, cutter, retries)
-        try:
-            self._node.on_thread(self._hub.start, work)
-            parts = follow(work, len(sequence)) if progress else work.finished.get()
-        except BaseException:
-            self._node.on_thread(self._hub.cancel, work)
-            raise
-        return _outcome(parts, len(sequence), on_error)
+        if timeout is not None:
+            if chunksize not in (None, 1):
+                raise ValueError("items with a timeout travel singly: no chunksize")
+            chunksize = 1
+        cutter = Cutter(items, chunksize=chunksize)
+        work = MapWork(
+            self._node,
+            self._hub.new_number(),
+            pack((function, extra, retry_on)),
+            cutter,
+            timeout=timeout,
+            retry_on=retry_on,
+            **options,
+        )
+        return MapRun(self._node, self._hub, work, cutter, progress_for(progress))
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        sp_retries: int = 2,
+        sp_timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Promise:
+        """Call ``function(*args, **kwargs)`` on whichever worker is free first.
+
+        Args:
+            function: any callable; lambdas and closures too.
+            args, kwargs: for the call.
+            sp_retries: how often it is called again after a worker's death; 0: never twice.
+            sp_timeout: seconds that the call may take, None for ever.
+
+        Returns:
+            A promise of what it returns.  Its `cancel` prevents the call, or stops it: its worker
+            is freed, by force if need be.
+
+        Raises:
+            UnpicklableError: the function or an argument cannot travel.
+        """
+        self._check_open()
+        if not callable(function):
+            raise TypeError(f"submit wants a function, not {function!r}")
+        options = Calls(retries=sp_retries, timeout=sp_timeout)
+        call = self._new_call(function, pack((function, args, kwargs)))
+        self._node.soon(self._hub.submit, call, options)
+        return call.answer
+
+    def _new_call(self, function: Callable[..., Any], packed: Packed) -> Call:
+        name = getattr(function, "__qualname__", repr(function))
+        return Call(self._node, packed, name, self._hub.cancel_call)
 
     def apply(
         self, function: Callable[..., Any], *args: Any, **kwargs: Any
@@ -179,34 +246,27 @@ class Session:
             KeyboardInterrupt: Ctrl-C; the work is stopped, not only the waiting.
         """
         self._check_open()
-        answers = self._call(pack((function, args, kwargs)))
-        results: dict[int, Any] = {}
-        errors: dict[int, BaseException] = {}
-        for index, answer in enumerate(answers):
-            error = answer.exception()
-            if error is None:
-                succeeded, outcome = answer.value
-                if succeeded:
-                    results[index] = outcome.unpack()
-                    continue
-                error = outcome.unpack_error()
-            errors[index] = error
-        if errors:
-            raise _composite("worker", results, errors, len(answers))
-        return list(results.values())
-
-    def _call(self, work: Packed) -> list[Promise]:
-        """Have every worker do `work`, and wait for all of them."""
-        number = self._hub.new_number()
+        packed = pack((function, args, kwargs))
+        answers: list[Promise]
+        answers = self._node.on_thread(self._call_everywhere, function, packed)
         try:
-            answers: list[Promise]
-            answers = self._node.on_thread(self._hub.call, number, work)
-            for answer in answers:
-                answer.exception()
+            outcomes = [answer.exception() for answer in answers]
         except BaseException:
-            self._node.on_thread(self._hub.forget, number)
+            for answer in answers:
+                answer.cancel_nowait()
             raise
-        return answers
+        errors = {i: error for i, error in enumerate(outcomes) if error is not None}
+        values = {i: a.value for i, a in enumerate(answers) if i not in errors}
+        if errors:
+            raise composite("worker", values, errors)
+        return list(values.values())
+
+    def _call_everywhere(
+        self, function: Callable[..., Any], packed: Packed
+    ) -> list[Promise]:
+        calls = [self._new_call(function, packed) for _ in self._hub.crew.seats]
+        self._hub.call_everywhere(calls)
+        return [call.answer for call in calls]
 
     def shutdown(self) -> None:
         """Stop the work and end the workers; returns when their OS processes are gone."""
@@ -236,48 +296,8 @@ class Session:
         return f"<Session of {self._size} workers>"
 
 
-def _outcome(parts: Sequence[Part], total: int, on_error: OnError) -> list[Any]:
-    values: list[Any] = []
-    errors: dict[int, BaseException] = {}
-    for part in sorted(parts, key=lambda part: part.start):
-        values += _unpack(part, errors)
-    if errors and on_error == "raise":
-        results = {i: value for i, value in enumerate(values) if i not in errors}
-        raise _composite("item", results, errors, total)
-    for index, error in errors.items():
-        values[index] = error
-    return values
-
-
-def _unpack(part: Part, errors: dict[int, BaseException]) -> list[Any]:
-    """Return the values of a part; its errors go into `errors`."""
-    for offset, packed in part.failures:
-        error = packed.unpack_error()
-        if offset >= 0:
-            errors[part.start + offset] = error
-            continue
-        errors.update(dict.fromkeys(range(part.start, part.start + part.count), error))
-    values: list[Any] = [None] * part.count
-    if part.values is not None and not any(offset < 0 for offset, _ in part.failures):
-        try:
-            values = part.values.unpack()
-        except SpliceError as error:  # an answer's class is not known here
-            errors.update(
-                dict.fromkeys(range(part.start, part.start + part.count), error)
-            )
-    return values
-
-
-def _composite(
-    what: str, results: dict[int, Any], errors: dict[int, BaseException], total: int
-) -> CompositeError:
-    shown = "".join(
-        f"\n  {what} {index}: {type(error).__name__}: {error}"
-        for index, error in sorted(errors.items())[:SHOWN_ERRORS]
-    )
-    more = "\n  ..." if len(errors) > SHOWN_ERRORS else ""
-    error = CompositeError(
-        f"{len(errors)} of {total} {what}s failed:{shown}{more}", results, errors
-    )
-    error.__cause__ = errors[min(errors)]
-    return error
+def _cpu_count() -> int:
+    """Return how many CPUs this program may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS has no such limit

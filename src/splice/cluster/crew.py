@@ -1,0 +1,193 @@
+"""Crew: the workers of one session: hired, ready, lost, replaced, let go.
+
+::
+
+    source.start ─► Hired ─ready─► Seat in the hub's ledger ─ended─► hub.lost, and a new one
+
+All of it happens on the thread of the client's node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from splice.actor.promise import ERROR, Promise
+from splice.actor.proxy import proxy_class, tell
+from splice.cluster.worker import NAME, Worker
+from splice.errors import SpliceError
+from splice.log import logger
+from splice.node.remote import Remote
+from splice.uri import url
+from splice.worker_died import WorkerDied
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from splice.cluster.ledger import Given
+    from splice.cluster.source import Hired, WorkerSource
+    from splice.node.launch import Exit
+    from splice.node.node import Node
+
+USELESS_DEATHS: Final = 3
+"""Workers in a row, for each that there should be, that end before they are ready, until the
+session gives up: something is wrong with all of them, and more would be started for ever."""
+
+_log = logger("cluster")
+
+
+class Boss(Protocol):
+    """Who is told of workers: the hub."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is work."""
+
+    def welcome(self, seat: Seat) -> None:
+        """A worker is ready."""
+
+    def lost(self, seat: Seat, error: WorkerDied) -> None:
+        """A worker that was ready is gone."""
+
+    def give_up(self, error: SpliceError) -> None:
+        """No worker can be had."""
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """One worker.
+
+    Attributes:
+        hired: it, as its source knows it.
+        proxy: that of its process; None until it is ready.
+        prepared: numbers of the maps whose functions it has.
+        is_dismissed: it is being killed, as it did not stop when it was told to.
+        watched: what it has at hand, as far as that may take too long, with its timer.
+    """
+
+    hired: Hired
+    proxy: Any = None
+    prepared: set[int] = field(default_factory=set)
+    is_dismissed: bool = False
+    watched: Given[Seat] | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+class Crew:
+    """Hires the workers of a session, and others for those that are lost.
+
+    Args:
+        node: the client's.
+        source: where they come from.
+        size: how many there should be.
+        boss: who is told of them.
+    """
+
+    def __init__(self, node: Node, source: WorkerSource, size: int, boss: Boss) -> None:
+        self._node = node
+        self.size = size
+        self._source = source
+        self._boss = boss
+        self._seats: dict[Hired, Seat] = {}
+        self._useless_deaths = 0
+        self._is_closed = False
+
+    @property
+    def seats(self) -> list[Seat]:
+        """The workers that are ready, in the order they came."""
+        return [seat for seat in self._seats.values() if seat.proxy is not None]
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether no more workers come."""
+        return self._is_closed or self._source.is_closing
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of the workers that are ready."""
+        return [seat.hired.address for seat in self.seats]
+
+    def fill(self) -> None:
+        """There is new work: see to it that all workers are there, or on their way."""
+        if len(self._seats) < self.size:
+            self._useless_deaths = 0
+            self.hire()
+
+    def hire(self) -> list[Promise]:
+        """Start the workers that are missing; promises of their addresses.
+
+        Raises:
+            SpliceError: no worker can be had.
+        """
+        missing = self.size - len(self._seats)
+        if missing <= 0:
+            return []
+        hired: Sequence[Hired] = self._source.start(missing)
+        for one in hired:
+            self._seats[one] = Seat(one)
+            one.ready.add_waiter(_Told(self._is_ready, one))
+            one.ended.add_waiter(_Told(self._has_ended, one))
+        return [one.ready for one in hired]
+
+    def _is_ready(self, hired: Hired, ready: Promise) -> None:
+        if ready.state == ERROR or self._is_closed:
+            return
+        self._useless_deaths = 0
+        seat = self._seats[hired]
+        where = url(NAME, hired.address, hired.incarnation)
+        seat.proxy = proxy_class(Worker)(Remote(self._node, where))
+        self._boss.welcome(seat)
+
+    def _has_ended(self, hired: Hired, ended: Promise) -> None:
+        seat = self._seats.pop(hired, None)
+        if seat is None or self._is_closed:
+            return
+        if self._source.is_closing:
+            self._boss.give_up(SpliceError("the node was shut down meanwhile"))
+            return
+        error = _death(hired, ended.value)
+        _log.warning("%s", error)
+        was_ready = seat.proxy is not None
+        if was_ready:
+            self._boss.lost(seat, error)
+        else:
+            self._useless_deaths += 1
+        if self._useless_deaths > USELESS_DEATHS * self.size:
+            self._boss.give_up(error)
+        elif was_ready or self._boss.is_busy:
+            self.hire()  # else it never was ready, and the next work is time enough
+
+    async def close(self) -> None:
+        """End all workers."""
+        self._is_closed = True
+        await self._source.release(list(self._seats))
+        await self._source.close()
+
+
+class _Told:
+    """Calls a function of the crew with a worker, when a promise about it is settled."""
+
+    __slots__ = ("function", "hired")
+
+    def __init__(self, function: Any, hired: Hired) -> None:
+        self.function = function
+        self.hired = hired
+
+    def settled(self, promise: Promise) -> None:
+        self.function(self.hired, promise)
+
+
+def tell_if_alive(handler: Any, *args: Any) -> None:
+    """Tell a worker something; that it died before is told by its end."""
+    tell(handler, *args).add_done_callback(_noted)
+
+
+def _noted(_: Promise) -> None:
+    """Take note of an outcome, so that a failure is not logged."""
+
+
+def _death(hired: Hired, end: Exit) -> WorkerDied:
+    if not end.pid:
+        return WorkerDied(f"a worker could not be started: {end.failure}")
+    detail = f":\n{end.failure}" if end.failure else ""
+    return WorkerDied(f"a worker (OS process {end.pid}) {end.text}{detail}")

@@ -1,0 +1,380 @@
+"""Ledger: who holds which batches of which work, and who gets the next; pure.
+
+Events in, decisions out, no clock and no I/O.  `cluster.hub` tells it what happens and carries
+out what it says::
+
+    supply, add, done, lost, returned, cancel ──▶ Ledger ──give──▶ who gets which batch
+                                                         ──recall─▶ what an idle worker could do
+
+*Work* is a map, or all single calls of a session together.  Works take turns, batch by batch, so
+a long map does not keep a short one waiting.  A worker has a little in stock, so that it need not
+wait for the next message; another one that has nothing to do gets from its stock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final, Generic, TypeVar
+
+from splice.cluster.batches import Batch, Pace
+
+AHEAD_SECONDS: Final = 0.01
+"""Seconds of work that a worker has in stock: several round trips of a busy hub."""
+
+STOCK: Final = 2
+"""Batches that a worker has at least, the one in work included: while one is worked on, the next
+is on its way."""
+
+AHEAD_BATCHES: Final = 128
+"""Batches that a worker has at most: they are what is given out again with it."""
+
+HYSTERESIS: Final = 4
+"""The caller is asked for more when this part of what should be there is missing: each waking of
+its thread costs as much as some ten batches."""
+
+
+class Share:
+    """One work, as the ledger sees it.
+
+    Args:
+        pace: what its items have cost.
+        retries: how often an item is given out again, after deaths of workers and retries.
+        chunksize: items in a batch where the user has fixed that.
+
+    Attributes:
+        waiting: batches to be given out.
+        uncut: items that are still to come, None where nobody knows.
+        is_fed: no more come; batches that are given out again may.
+        out: batches in somebody's hands whose outcome counts.
+        unread: batches whose outcome the user has not taken yet.
+        is_windowed: what the user has not taken is waited for, so that it stays bounded.
+    """
+
+    def __init__(
+        self,
+        pace: Pace | None = None,
+        *,
+        retries: int = 2,
+        chunksize: int | None = None,
+        is_windowed: bool = False,
+    ) -> None:
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise ValueError(f"retries is at least 0, got {retries!r}")
+        self.pace = pace or Pace()
+        self.retries = retries
+        self.chunksize = chunksize
+        self.is_windowed = is_windowed
+        self.waiting: deque[Batch] = deque()
+        self.uncut: int | None = 0
+        self.is_fed = False
+        self.out = 0
+        self.unread = 0
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every item has had its outcome."""
+        return self.is_fed and not self.waiting and not self.out
+
+    def stock(self) -> int:
+        """Return how many batches a worker should have, as far as that is known."""
+        seconds = self.pace.seconds_for(self.chunksize) if self.chunksize else None
+        if seconds is None:
+            return STOCK
+        return max(STOCK, min(AHEAD_BATCHES, int(AHEAD_SECONDS / max(seconds, 1e-9))))
+
+    def is_tail(self, workers: int) -> bool:
+        """Whether the rest must wait for whoever is free, and not behind a long batch."""
+        if self.uncut is None:
+            return False
+        batches = len(self.waiting)
+        if self.uncut:
+            batches += -(-self.uncut // (self.chunksize or self.pace.size(self.uncut)))
+        return batches <= STOCK * workers
+
+
+W = TypeVar("W", bound=Hashable)
+
+
+@dataclass(eq=False, slots=True)
+class Given(Generic[W]):
+    """A batch in the hands of a worker.
+
+    Attributes:
+        ticket: its number; no two of a session are alike.
+        seconds: how long it is expected to take.
+        is_pinned: it is for this worker and no other.
+        is_recalled: the worker was asked to give it back if it has not begun.
+        is_alone: it shares its worker with nothing else; see `is_alone`.
+    """
+
+    ticket: int
+    worker: W
+    share: Share
+    batch: Batch
+    seconds: float = 0.0
+    is_pinned: bool = False
+    is_recalled: bool = False
+    is_alone: bool = False
+
+
+def is_alone(share: Share, batch: Batch) -> bool:
+    """Tell whether a batch must have a worker for itself.
+
+    The answers that a worker gave last may be lost with it, so only a batch that had a worker
+    for itself has surely ended it; and one that must not run twice has not begun behind another.
+    """
+    return share.retries == 0 or batch.losses > 0
+
+
+@dataclass(eq=False, slots=True)
+class _Desk(Generic[W]):
+    """What one worker has, in the order in which it works on it."""
+
+    held: dict[int, Given[W]] = field(default_factory=dict)
+    seconds: float = 0.0
+    alone: int = 0
+    is_retired: bool = False
+
+    def put(self, given: Given[W]) -> None:
+        self.held[given.ticket] = given
+        self.seconds += given.seconds
+        self.alone += given.is_alone
+
+    def take(self, ticket: int) -> Given[W] | None:
+        given = self.held.pop(ticket, None)
+        if given is not None:
+            self.alone -= given.is_alone
+            # no drift: what is added and taken away in floats never comes out even
+            self.seconds = self.seconds - given.seconds if self.held else 0.0
+        return given
+
+
+class Ledger(Generic[W]):
+    """Who holds what, and who gets the next.
+
+    After each event call `give` and carry it out, and then look at `Share.is_finished`.
+    """
+
+    def __init__(self) -> None:
+        self._desks: dict[W, _Desk[W]] = {}
+        # A worker that might take more. In order of arrival, so that runs can be replayed.
+        self._hungry: dict[W, None] = {}
+        self._turns: deque[Share] = deque()
+        self._tickets = count(1)
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+        return len(self._desks)
+
+    def held_by(self, worker: W) -> list[Given[W]]:
+        """Return what a worker has, in the order in which it works on it."""
+        desk = self._desks.get(worker)
+        return list(desk.held.values()) if desk else []
+
+    def first_of(self, worker: W) -> Given[W] | None:
+        """Return what a worker has in work, as far as we have heard."""
+        desk = self._desks.get(worker)
+        return next(iter(desk.held.values()), None) if desk else None
+
+    def held(self) -> list[Given[W]]:
+        """Return all that is in hands."""
+        return [g for desk in self._desks.values() for g in desk.held.values()]
+
+    # ---- works
+
+    def supply(self, share: Share, batches: Iterable[Batch]) -> None:
+        """There are new batches of a work."""
+        share.waiting.extend(batches)
+        self._line_up(share)
+
+    def wanted(self, share: Share) -> int:
+        """Return how many more batches of a work are to be supplied now."""
+        if share.is_fed:
+            return 0
+        target = share.stock() * max(1, len(self._desks))
+        present = len(share.waiting) + share.out
+        missing = target - present
+        if share.is_windowed:
+            missing = min(missing, 2 * target - present - share.unread)
+        return missing if missing * HYSTERESIS >= target else 0
+
+    def cancel(self, share: Share) -> list[Given[W]]:
+        """Give out no more of a work; return what is in hands, whose outcome is void."""
+        share.waiting.clear()
+        share.is_fed = True
+        share.out = 0
+        held = [given for given in self.held() if given.share is share]
+        for given in held:
+            given.batch.is_void = True
+        return held
+
+    def holder(self, batch: Batch) -> Given[W] | None:
+        """Return in whose hands a batch is, or None."""
+        return next((given for given in self.held() if given.batch is batch), None)
+
+    def void(self, given: Given[W]) -> None:
+        """The outcome of a batch is not wanted any more."""
+        if not given.batch.is_void:
+            given.batch.is_void = True
+            given.share.out -= 1
+
+    # ---- workers
+
+    def add(self, worker: W) -> None:
+        """A worker has come."""
+        self._desks[worker] = _Desk()
+        self._hungry[worker] = None
+
+    def retire(self, worker: W) -> bool:
+        """Give a worker no more; True when it has nothing left to do."""
+        desk = self._desks[worker]
+        desk.is_retired = True
+        self._hungry.pop(worker, None)
+        return not desk.held
+
+    def done(
+        self, worker: W, ticket: int, seconds: float, size_bytes: int = 0
+    ) -> Given[W] | None:
+        """A worker has answered a batch; None: it is not its own, ignore the answer."""
+        given = self._take(worker, ticket)
+        if given is not None:
+            given.share.pace.record(given.batch.count, seconds, size_bytes)
+        return given
+
+    def returned(self, worker: W, ticket: int) -> Given[W] | None:
+        """A worker gives a batch back that it has not begun."""
+        given = self._take(worker, ticket)
+        if given is not None and not given.batch.is_void and not given.is_pinned:
+            self._give_back(given.share, [given.batch])
+        return given
+
+    def again(self, given: Given[W]) -> bool:
+        """Give an answered batch out once more; False: it was, too often already."""
+        batch = given.batch
+        if batch.losses >= given.share.retries:
+            return False
+        batch.losses += 1
+        self._give_back(given.share, [batch])
+        return True
+
+    def lost(self, worker: W, *, is_blameless: bool = False) -> list[Given[W]]:
+        """A worker is gone; `is_blameless`: what it has at hand did not end it.
+
+        Returns:
+            What is not given out again; each of its items fails.  The rest goes first, what was
+            in work cut into parts, so that an item that kills workers is singled out.
+        """
+        desk = self._desks.pop(worker, None)
+        self._hungry.pop(worker, None)
+        if desk is None:
+            return []
+        failed: list[Given[W]] = []
+        # Workers keep the order: as far as we have heard, only the first was in work. The
+        # others are not counted, or a killing item would take its neighbours with it. It
+        # comes to an end all the same: each loss counts one.
+        for place, given in reversed(list(enumerate(desk.held.values()))):
+            batch, share = given.batch, given.share
+            if batch.is_void:
+                continue
+            share.out -= 1
+            is_suspect = place == 0 and not is_blameless
+            if given.is_pinned or (is_suspect and batch.losses >= share.retries):
+                failed.append(given)
+            else:
+                self._give_back(share, batch.split() if is_suspect else [batch])
+        return failed
+
+    # ---- decisions
+
+    def pin(self, worker: W, share: Share, batch: Batch) -> Given[W]:
+        """Hand a batch to this worker and to no other."""
+        share.is_fed = True
+        return self._hand(worker, share, batch, is_pinned=True)
+
+    def give(self) -> list[Given[W]]:
+        """Return who is to get which batch now; they count as given."""
+        given: list[Given[W]] = []
+        while self._hungry and self._turns:
+            share = self._turns[0]
+            while share.waiting and share.waiting[0].is_void:
+                share.waiting.popleft()
+            if not share.waiting:
+                self._turns.popleft()
+                continue
+            worker = min(self._hungry, key=self._load)
+            if not self._fits(self._desks[worker], share):
+                del self._hungry[worker]
+                continue
+            given.append(self._hand(worker, share, share.waiting.popleft()))
+            self._turns.rotate(-1)
+        return given
+
+    def recall(self) -> list[Given[W]]:
+        """Return what is to be asked back from workers' stocks, for those that are idle.
+
+        Call it after `give`.  Each batch is asked for once; too late, and it stays where it is.
+        """
+        idle = [w for w in self._hungry if not self._desks[w].held]
+        if not idle or self._turns:
+            return []
+        recalled: list[Given[W]] = []
+        for desk in self._desks.values():
+            stock = list(desk.held.values())[1:]
+            if any(given.is_recalled for given in stock):
+                continue
+            # half of it: what is behind a batch that takes long is asked for again
+            mine = stock[len(stock) // 2 :]
+            recalled += [g for g in mine if not g.is_pinned and not g.batch.is_void]
+        for given in recalled:
+            given.is_recalled = True
+        return recalled
+
+    def _hand(
+        self, worker: W, share: Share, batch: Batch, *, is_pinned: bool = False
+    ) -> Given[W]:
+        desk = self._desks[worker]
+        # unknown: as long as may be, so that it has a worker for itself but for one in stock
+        expected = share.pace.seconds_for(batch.count)
+        seconds = AHEAD_SECONDS if expected is None else expected
+        given = Given(next(self._tickets), worker, share, batch, seconds, is_pinned)
+        given.is_alone = is_alone(share, batch)
+        desk.put(given)
+        share.out += 1
+        return given
+
+    def _take(self, worker: W, ticket: int) -> Given[W] | None:
+        desk = self._desks.get(worker)
+        if desk is None or (given := desk.take(ticket)) is None:
+            return None
+        if not desk.is_retired:
+            self._hungry[worker] = None
+        if not given.batch.is_void:
+            given.share.out -= 1
+        return given
+
+    def _give_back(self, share: Share, batches: list[Batch]) -> None:
+        share.waiting.extendleft(reversed(batches))
+        self._line_up(share)
+
+    def _line_up(self, share: Share) -> None:
+        if share.waiting and share not in self._turns:
+            self._turns.append(share)
+
+    def _load(self, worker: W) -> int:
+        return len(self._desks[worker].held)
+
+    def _fits(self, desk: _Desk[W], share: Share) -> bool:
+        """Tell whether a worker may have the next batch of a work beside what it has."""
+        if not desk.held:
+            return True
+        if len(desk.held) >= AHEAD_BATCHES or is_alone(share, share.waiting[0]):
+            return False
+        if desk.alone:
+            return False
+        if len(self._turns) == 1 and share.is_tail(len(self._desks)):
+            return False
+        return len(desk.held) < STOCK or desk.seconds < AHEAD_SECONDS
