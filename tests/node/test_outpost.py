@@ -19,6 +19,7 @@ from splice import (
     sync,
     tell,
 )
+from splice.actor.seat import FarSeat
 from splice.errors import DeliveryError
 from splice.node.node import Node
 from splice.testing.simulation import Simulation
@@ -645,6 +646,25 @@ def test_a_node_that_is_lost_in_the_middle_of_a_start_is_passed_over(sim, nodes)
         return address_of(made.get(2 * LOSS)), states(sup)
 
     assert sim.run(one, scenario) == (three.address, ["running"])
+
+
+def test_a_node_that_is_lost_right_after_a_start_fails_it(sim, nodes):
+    one, two, _ = nodes
+
+    def scenario():
+        cell = runtime.spawn(Supervisor)._sp_target
+        ends = []
+        seat = FarSeat(cell, child(Clerk), ends.append, two.address)
+        seat.start()
+        restarted = seat._outpost.again()
+        sim.kill(two)
+        runtime.sleep(LOSS)
+        assert restarted.done()
+        with pytest.raises(NodeLost, match="does not keep"):
+            seat._runs()
+        return [type(end) for end in ends], seat.is_gone, seat.is_running
+
+    assert sim.run(one, scenario) == ([NodeLost], True, False)
 
 
 def test_a_start_on_a_single_node_that_is_lost_meanwhile_says_so(sim, nodes):

@@ -25,7 +25,7 @@ from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class, tell
 from splice.actor.restart import comes_back
 from splice.actor.spawning import CONSTRUCT, depart, spawn
-from splice.errors import NodeLost
+from splice.errors import DeliveryError, NodeLost
 from splice.log import logger
 from splice.uri import url
 
@@ -262,6 +262,8 @@ class FarSeat:
         self._runs()
 
     def _runs(self) -> None:
+        if self.is_gone:  # since the answer came, before this handler had its turn
+            raise self._lost("its node is lost")
         self.is_running = True
         self._life += 1
         ended = partial(self._child_ended, self._life)
@@ -279,14 +281,19 @@ class FarSeat:
         down: Down = promise.get()
         self.is_gone = True
         reason = down.reason
-        if isinstance(reason, NodeLost) or reason == "shutdown":
+        # the type first: a reason may be an array, whose == is no bool
+        is_shut_down = type(reason) is str and reason == "shutdown"
+        if is_shut_down or isinstance(reason, DeliveryError):
             self.lost_node = down.url
         if self.is_running:
             self.is_running = False
-            if not isinstance(reason, NodeLost):
-                text = f"{self._address} keeps {self._proxy} no more ({reason!r})"
-                reason = NodeLost(text, node=self._address)
-            self._on_end(reason)
+            is_lost = isinstance(reason, NodeLost)
+            self._on_end(reason if is_lost else self._lost(repr(reason)))
+
+    def _lost(self, why: str) -> NodeLost:
+        whom = self._proxy or f"a new {self._spec.cls.__name__}"
+        text = f"{self._address} does not keep {whom} any more: {why}"
+        return NodeLost(text, node=self._address)
 
     def stop(self, *, will_return: bool) -> Promise | None:
         """Have it end, in the time it has; a promise of that, or None when it has ended."""

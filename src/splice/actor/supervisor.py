@@ -243,9 +243,8 @@ class Supervisor(Process):
 
     def _stop_all(self) -> None:
         family = list(reversed(self._family.values()))
-        if (
-            self._policy.is_simple
-        ):  # all at the same time: none of them needs another one
+        if self._policy.is_simple:
+            # all at the same time: none of them needs another one
             endings = [found.stop_nowait(will_return=False) for found in family]
             for ending in endings:
                 if ending is not None:
