@@ -126,6 +126,31 @@ def test_what_a_worker_has_started_ends_with_it(cluster: Any) -> None:
     cluster.wait_until_gone(everything)
 
 
+# ---- sharing
+
+
+SHARING = """
+def work(n):
+    time.sleep(0.02)
+    return n
+assert c.map(work, range(1500), retries=0) == list(range(1500))
+"""
+
+
+@pytest.mark.slow
+def test_two_sessions_share_the_slots_and_lose_no_item(cluster: Any) -> None:
+    master = cluster.master()
+    cluster.instance("one", slots=2).says(REGISTERED)
+    first = client(cluster, SHARING)
+    workers(first)
+    second = cluster.client(SQUARES)
+    second.says(r"open with 1\n")
+    assert second.ends() == 0
+    first.says("done")
+    assert first.ends() == 0
+    assert "WARNING" not in master.output
+
+
 # ---- kill -9, at rest and in the middle of a map
 
 

@@ -148,7 +148,7 @@ class MasterSource:
         payload, buffers = init
         self.node = node
         self.capacity = Capacity(0, 0, 0, 0)
-        self.on_recall: Callable[[GrantedWorker], None] | None = None
+        self.on_recall: Callable[[Any], None] | None = None
         self._init = payload, [bytes(buffer) for buffer in buffers]
         self.master_address = master_address
         self._name, self._owner = name, owner

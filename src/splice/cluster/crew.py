@@ -3,14 +3,17 @@
 ::
 
     source.start ─► Hired ─ready─► Seat in the hub's ledger ─ended─► hub.lost, and a new one
+                                     └─ recalled ─► hub.retire … idle ─► source.release
 
 All of it happens on the thread of the client's node.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from splice.actor.promise import ERROR, Promise
@@ -50,6 +53,9 @@ class Boss(Protocol):
     def lost(self, seat: Seat, error: WorkerDied) -> None:
         """A worker that was ready is gone."""
 
+    def retire(self, seat: Seat) -> bool:
+        """Give a worker no more; True when it has nothing left to do."""
+
     def give_up(self, error: SpliceError) -> None:
         """No worker can be had."""
 
@@ -62,6 +68,7 @@ class Seat:
         hired: it, as its source knows it.
         proxy: that of its process; None until it is ready.
         prepared: numbers of the maps whose functions it has.
+        is_leaving: it gets no more work, for others need its place.
         is_dismissed: it is being killed, as it did not stop when it was told to.
         watched: what it has at hand, as far as that may take too long, with its timer.
     """
@@ -69,6 +76,7 @@ class Seat:
     hired: Hired
     proxy: Any = None
     prepared: set[int] = field(default_factory=set)
+    is_leaving: bool = False
     is_dismissed: bool = False
     watched: Given[Seat] | None = None
     timer: asyncio.TimerHandle | None = None
@@ -88,6 +96,7 @@ class Crew:
         self._node = node
         self.size = size
         self._source = source
+        source.on_recall = self._recalled
         self._boss = boss
         self._seats: dict[Hired, Seat] = {}
         self._useless_deaths = 0
@@ -95,8 +104,11 @@ class Crew:
 
     @property
     def seats(self) -> list[Seat]:
-        """The workers that are ready, in the order they came."""
-        return [seat for seat in self._seats.values() if seat.proxy is not None]
+        """The workers that are ready and stay, in the order they came."""
+        seats = self._seats.values()
+        return [
+            seat for seat in seats if seat.proxy is not None and not seat.is_leaving
+        ]
 
     @property
     def is_closing(self) -> bool:
@@ -134,6 +146,8 @@ class Crew:
             return
         self._useless_deaths = 0
         seat = self._seats[hired]
+        if seat.is_leaving:
+            return
         where = url(NAME, hired.address, hired.incarnation)
         seat.proxy = proxy_class(Worker)(Remote(self._node, where))
         self._boss.welcome(seat)
@@ -146,16 +160,27 @@ class Crew:
             self._boss.give_up(SpliceError("the node was shut down meanwhile"))
             return
         error = _death(hired, ended.value)
-        _log.warning("%s", error)
+        _log.log(logging.INFO if seat.is_leaving else logging.WARNING, "%s", error)
         was_ready = seat.proxy is not None
         if was_ready:
             self._boss.lost(seat, error)
-        else:
+        elif not seat.is_leaving:
             self._useless_deaths += 1
         if self._useless_deaths > USELESS_DEATHS * self.size:
             self._boss.give_up(error)
         elif was_ready or self._boss.is_busy:
             self.hire()  # else it never was ready, and the next work is time enough
+
+    def _recalled(self, hired: Hired) -> None:
+        """Let a worker go when it has done what it has at hand."""
+        seat = self._seats[hired]
+        seat.is_leaving = True
+        if seat.proxy is None or self._boss.retire(seat):
+            self.let_go(seat)
+
+    def let_go(self, seat: Seat) -> None:
+        """End a worker that has nothing to do any more."""
+        self._node.run_coroutine(partial(self._source.release, [seat.hired]))
 
     async def close(self) -> None:
         """End all workers."""

@@ -182,6 +182,8 @@ class Hub:
         self.listen(seat)
         for outcome in answer.value:
             self._take(seat, outcome)
+        if seat.is_leaving and not self._ledger.held_by(seat):
+            self.crew.let_go(seat)
         self._watch(seat)
         self._stir()
 
@@ -281,6 +283,12 @@ class Hub:
             cast("Work", given.share).fail(given.batch, died)
         self._share_out()
         self._stir()
+
+    def retire(self, seat: Seat) -> bool:
+        """Give a worker no more, and take back what it has not begun; True when it is idle."""
+        is_idle = self._ledger.retire(seat)
+        self._recall(self._ledger.held_by(seat)[1:])
+        return is_idle
 
     def give_up(self, error: SpliceError) -> None:
         """No worker can be had: all work fails."""

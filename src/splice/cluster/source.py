@@ -12,7 +12,7 @@ Everything here happens on the thread of the client's node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from splice.actor.promise import Promise
@@ -49,7 +49,14 @@ class Hired(Protocol):
 
 
 class WorkerSource(Protocol):
-    """Starts the workers of one session, and ends them."""
+    """Starts the workers of one session, and ends them.
+
+    Attributes:
+        on_recall: is given a worker that others need more, to be released after its batch; set
+            by who starts workers here.
+    """
+
+    on_recall: Callable[[Any], None] | None
 
     @property
     def is_closing(self) -> bool:
@@ -78,6 +85,7 @@ class LocalSource:
     """
 
     def __init__(self, node: Node, init: Any) -> None:
+        self.on_recall: Callable[[Any], None] | None = None  # these are nobody else's
         self._children = node.children
         self._init = init
 
