@@ -13,7 +13,8 @@ from splice.cluster.instance import NAME as INSTANCE
 from splice.cluster.instance import Instance
 from splice.cluster.master import NAME as MASTER
 from splice.cluster.master import Master, Status
-from splice.errors import SpliceError
+from splice.cluster.opening import _until_open
+from splice.errors import NodeLost, SpliceError
 from splice.net.codec import encode
 from splice.node.agent import NAME, Agent
 from splice.node.node import Node
@@ -208,7 +209,9 @@ def test_an_instance_that_drains_keeps_its_workers_and_takes_no_more(
     cluster.start_instance(2, "machine")
     source = cluster.open_session()
     (first,) = start(cluster, source, 1)
-    assert len(cluster.ask("drain", "machine", True)) == 1
+    assert cluster.ask("drain", "another", True) == []
+    address = first.instance.partition("/instance")[0]
+    assert cluster.ask("drain", address, True) == [first.instance]
     cluster.sim.advance(1)
     (second,) = source.start(1)
     cluster.sim.advance(60)
@@ -226,6 +229,45 @@ def test_an_instance_that_is_full_says_so(cluster: Cluster) -> None:
     instance: Any = source.node.connect(url(INSTANCE, node.address))
     with pytest.raises(SpliceError, match="machine of 1 slots has 1 workers"):
         cluster.wait(instance.start("other", source._claim, (encode(None, []), [])))
+
+
+# ---- how a session begins
+
+
+def begin(cluster: Cluster, source: MasterSource, count: int) -> Any:
+    workers = [worker.ready for worker in source.start(count)]
+    return cluster.wait(_until_open(source, workers))
+
+
+def test_a_session_begins_with_what_there_is_and_says_so(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.start_master()
+    cluster.start_instance(2)
+    begin(cluster, cluster.open_session(), 4)
+    assert (
+        "the session begins with 2 of 4 workers: the cluster of tcp://10.1.1.1:50000 has"
+        " 2 slots on 1 instances, 0 of them free, for 1 sessions"
+    ) in caplog.text
+
+
+def test_a_session_that_gets_no_worker_at_all_does_not_begin(cluster: Cluster) -> None:
+    cluster.start_master()
+    with pytest.raises(SpliceError, match=r"no worker within 30.0 s: .* has 0 slots"):
+        begin(cluster, cluster.open_session(), 1)
+
+
+def test_a_session_whose_worker_fails_at_the_start_says_why(cluster: Cluster) -> None:
+    cluster.start_master()
+    cluster.start_instance(2)
+    source = cluster.open_session()
+    source._init = encode(fail, []), []
+    with pytest.raises(NodeLost, match=r"before it was ready(.|\n)*KeyError: 'lost'"):
+        begin(cluster, source, 2)
+
+
+def fail() -> None:
+    raise KeyError("lost")
 
 
 # ---- sharing

@@ -126,6 +126,10 @@ class Cluster:
 
     until = staticmethod(until)
 
+    def all_live(self, processes: list[psutil.Process]) -> bool:
+        """Whether OS processes go on, all of them."""
+        return all(map(lives, processes))
+
     def wait_until_gone(self, processes: list[psutil.Process]) -> None:
         """Wait until OS processes have ended; a zombie has."""
         until(gone(processes), f"the end of {processes}")
@@ -135,14 +139,19 @@ class Cluster:
             program.clean_up()
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether an OS process goes on; a zombie does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # between the two questions
+        return False
+
+
 def gone(processes: list[psutil.Process]) -> Callable[[], bool]:
     """A condition: all of them have ended."""
 
     def have_ended() -> bool:
-        return not any(
-            process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-            for process in processes
-        )
+        return not any(map(lives, processes))
 
     return have_ended
 

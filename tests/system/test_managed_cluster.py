@@ -23,6 +23,7 @@ with session(worker_count=4, master_address=ADDRESS) as c:
 
 HOLDING = """
 import os, sys, time
+{setup}
 from splice.cluster import session
 c = session(worker_count={count}, master_address=ADDRESS)
 print("open with", *sorted(c.apply(os.getpid)))
@@ -30,6 +31,8 @@ print("open with", *sorted(c.apply(os.getpid)))
 print("done", flush=True)
 c.shutdown()
 """
+
+IMPATIENT = "import splice; splice.runtime.config(loss_timeout=3)"
 
 RESTING = "time.sleep(600)"
 
@@ -44,21 +47,14 @@ assert c.map(work, range({items}), chunksize=1) == list(range({items}))
 REGISTERED = r"is registered at the master"
 
 
-def client(cluster: Any, then: str, count: int = 2) -> Any:
-    return cluster.client(HOLDING.format(count=count, then=then))
+def client(cluster: Any, then: str, count: int = 2, setup: str = "") -> Any:
+    return cluster.client(HOLDING.format(count=count, then=then, setup=setup))
 
 
 def workers(program: Any) -> list[psutil.Process]:
     """The OS processes that a client has been given as workers."""
     numbers = program.says(r"open with ([\d ]+)\n")[1].split()
     return [psutil.Process(int(number)) for number in numbers]
-
-
-def is_running(processes: list[psutil.Process]) -> bool:
-    return all(
-        each.is_running() and each.status() != psutil.STATUS_ZOMBIE
-        for each in processes
-    )
 
 
 # ---- coming and going
@@ -192,6 +188,27 @@ def test_a_map_survives_a_killed_instance(cluster: Any) -> None:
     cluster.wait_until_gone(below)
 
 
+@pytest.mark.slow
+def test_a_map_survives_a_frozen_instance_whose_workers_end_when_it_thaws(
+    cluster: Any,
+) -> None:
+    cluster.master()
+    one = cluster.instance("one", "-t", "3")
+    other = cluster.instance("other", "-t", "3")
+    one.says(REGISTERED)
+    other.says(REGISTERED)
+    program = client(cluster, AT_WORK.format(items=400), count=4, setup=IMPATIENT)
+    program.says("begins")
+    below = one.below()
+    assert len(below) == 2
+    one.signal(signal.SIGSTOP)
+    program.says("was lost with its instance")
+    program.says("done")
+    assert program.ends() == 0
+    one.signal(signal.SIGCONT)
+    cluster.wait_until_gone(below)
+
+
 def test_a_map_survives_a_killed_worker(cluster: Any) -> None:
     cluster.master()
     instance = cluster.instance("one")
@@ -221,7 +238,7 @@ def test_a_map_survives_a_killed_master_and_its_successor_finds_all(
     # of four slots the first session has two, also in the eyes of the new master
     second.says(r"open with 2\n")
     assert second.ends() == 0
-    assert is_running(below)
+    assert cluster.all_live(below)
     program.says("done")
     assert program.ends() == 0
 
@@ -234,12 +251,12 @@ def test_a_killed_master_at_rest_leaves_sessions_and_instances_running(
     below = workers(client(cluster, RESTING))
     master.signal(signal.SIGKILL)
     instance.says("does not reach the master")
-    assert is_running(below)
+    assert cluster.all_live(below)
     cluster.master()
     cluster.until(
         lambda: len(re.findall(REGISTERED, instance.output)) == 2, "its return"
     )
-    assert is_running(below)
+    assert cluster.all_live(below)
 
 
 def test_nothing_is_left_in_the_folder_of_sockets(cluster: Any) -> None:

@@ -13,7 +13,7 @@ keeps nothing that it is not told again: one that is started anew knows all with
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from splice.actor.process import Process
@@ -130,6 +130,7 @@ class Master(Process):
         self._instances = _Members()
         self._sessions = _Members()
         self._may_recall = False
+        self._capacity = Capacity(0, 0, 0, 0)
         me: Any = self.sp_proxy
         runtime.send_after(SETTLE_SECONDS, me.settle)
 
@@ -139,8 +140,11 @@ class Master(Process):
             _log.info(
                 "instance %s (%s) has %d slots", offer.name, instance, offer.slots
             )
+        old = self._placement.offers.get(instance)
         self._placement.offers[instance] = offer
-        self._place()
+        # each tells its load again and again: a thousand must not all be placed anew for it
+        if old is None or replace(old, load=offer.load) != offer:
+            self._place()
 
     def leave(self, instance: str) -> None:
         """Forget an instance that is being shut down."""
@@ -163,10 +167,11 @@ class Master(Process):
             _log.info("session %s of %s has come", demand.name or session, demand.owner)
         sent = self._sessions.by_id[session].sent
         # an order that is still under way makes it old news; newer comes with its receipt
-        if sent == 0 or seen == (self._life, sent):
+        is_current = sent == 0 or seen == (self._life, sent)
+        if is_current and demand != self._placement.demands.get(session):
             self._placement.demands[session] = demand
             self._place()
-        return self._capacity()
+        return self._capacity
 
     def release(self, session: str) -> None:
         """Forget a session that has ended."""
@@ -180,14 +185,20 @@ class Master(Process):
         self._place()
 
     def drain(self, name: str, is_draining: bool) -> list[str]:
-        """Have the instances of a machine drain, or return; the ids of those it is about."""
+        """Have instances drain, or return; the ids of those it is about.
+
+        Args:
+            name: of the instances, or the address or id of one.
+            is_draining: whether to take no new workers, or to take them again.
+        """
         found = [
             each
             for each, offer in self._placement.offers.items()
-            if name in {each, offer.name, each.partition("/")[0]}
+            if name in {each, offer.name, each.partition("/instance")[0]}
         ]
         for each in found:
-            tell(self._instances.by_id[each].proxy.drain, is_draining)
+            told = tell(self._instances.by_id[each].proxy.drain, is_draining)
+            told.add_done_callback(_noted)
         return found
 
     def status(self) -> Status:
@@ -216,6 +227,13 @@ class Master(Process):
     def _place(self) -> None:
         for step in self._placement.decide(may_recall=self._may_recall):
             self._order(step)
+        placement = self._placement
+        self._capacity = Capacity(
+            placement.slots,
+            placement.free_slots,
+            len(placement.offers),
+            len(placement.demands),
+        )
 
     def _order(self, step: Grant | Recall) -> None:
         session = self._sessions.by_id[step.session]
@@ -225,15 +243,6 @@ class Master(Process):
         order = Order(self._life, session.sent, step.instance, proxy, count)
         # one that does not arrive is that of a lost session: `sp_down` tells
         tell(session.proxy.order, order).add_done_callback(_noted)
-
-    def _capacity(self) -> Capacity:
-        placement = self._placement
-        return Capacity(
-            placement.slots,
-            placement.free_slots,
-            len(placement.offers),
-            len(placement.demands),
-        )
 
 
 def _noted(_: Any) -> None:

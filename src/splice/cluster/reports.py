@@ -36,7 +36,8 @@ class Reports:
         master_address: to whom.
         send: sends a report; the promise of its answer.
         on_answer: gets the answer of each.
-        on_refused: gets the error when the master will never talk to us: key or version.
+        on_refused: gets the error when the master will never talk to us: key or version.  Not
+            when it has done so before: what runs must not end by another master's mistake.
 
     Node's thread only.
     """
@@ -61,6 +62,7 @@ class Reports:
         self._beats = 0
         self.is_heard: bool | None = None
         """Whether the last report was answered; None before there was one."""
+        self._was_heard = False
 
     def changed(self) -> None:
         """Report what is new, now or as soon as the report under way is answered."""
@@ -99,14 +101,15 @@ class Reports:
     def _heard(self, answer: Any) -> None:
         if self.is_heard is not True:
             _log.info("%s is registered at the master %s", self._who, self._address)
-        self.is_heard = True
+        self.is_heard = self._was_heard = True
         self._on_answer(answer)
         if self._has_changed:
             self.beat()
 
     def _failed(self, error: Exception) -> None:
         self._not_heard(error)
-        if isinstance(error, (AccessDenied, VersionMismatch)):
+        is_refusal = isinstance(error, (AccessDenied, VersionMismatch))
+        if is_refusal and not self._was_heard:
             self._on_refused(error)
 
     def _not_heard(self, why: object) -> None:
