@@ -9,13 +9,15 @@ with the sender (`net.codec` puts only immutable scalars or finished payloads in
     (REFUSED,  id, error)                              the receiver could not take it
     (SIGNAL,   name, resource, source, value)          see `node.signals`
     (CANCEL,   id, asked, is_begun_too)                give up the request with the id `asked`
+    (HELD,     id)                                     a tell waits for a name to be made
     (SIGNAL,   "probe", id, turn, hops)                what does the debtor of our request wait for?
     (SIGNAL,   "ring", id, turn, hops)                 a ring was found: does it still stand?
 
 ``id`` counts the requests, tells and cancels of one node; a cancel is answered too, with whether
-it came in time.  ``args``, ``kwargs``, ``value`` and ``error`` are payloads of `net.codec`;
-``resource`` is a name or an id.  A signal goes to
-the process ``resource``; its ``source`` is the process that sends it, or the number of a monitor.
+it came in time, and a tell that was held, with None once it is in a mailbox.  ``args``,
+``kwargs``, ``value`` and ``error`` are payloads of `net.codec`; ``resource`` is a name or an id.
+A signal goes to the process ``resource``; its ``source`` is the process that sends it, or the
+number of a monitor.
 ``hops`` are plain (`node.hops`).
 """
 
@@ -29,6 +31,7 @@ SIGNAL: Final = 2
 REFUSED: Final = 3
 TELL: Final = 4
 CANCEL: Final = 5
+HELD: Final = 6
 
 Entry = tuple[Any, ...]
 """One message as it stands in a batch."""

@@ -105,6 +105,84 @@ def test_a_long_partition_is_a_loss_and_the_proxy_works_again_when_it_heals(
     assert count in {1, 2}
 
 
+def test_a_restarted_node_has_the_address_and_not_the_mail_of_its_predecessor(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> tuple[str, BaseException | None]:
+        ledger = runtime.spawn(Ledger, sp_dest=two.address)
+        again = sim.restart(two)
+        return again.address, ledger.note(1).exception()
+
+    address, error = sim.run(one, scenario)
+    assert address == two.address
+    assert isinstance(error, splice.NodeLost)
+
+
+def test_a_node_that_dies_silently_is_lost_only_after_a_while(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> float:
+        ledger = runtime.spawn(Ledger, sp_dest=two.address)
+        began = sim.loop.time()
+        sim.kill(two, silently=True)
+        assert isinstance(ledger.note(1).exception(), splice.NodeLost)
+        return sim.loop.time() - began
+
+    assert sim.run(one, scenario) >= sim.config.loss_timeout
+
+
+@pytest.mark.parametrize("is_reachable", [False, True])
+def test_a_frozen_node_does_nothing_until_it_goes_on(
+    sim: Simulation, is_reachable: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> tuple[bool, int]:
+        ledger = runtime.spawn(Ledger, sp_dest=two.address)
+        sim.freeze(two, is_reachable=is_reachable)
+        answer = ledger.note(1)
+        runtime.sleep(5.0)
+        was_done = answer.done()
+        sim.thaw(two)
+        return was_done, sync(answer)
+
+    assert sim.run(one, scenario) == (False, 1)
+
+
+@pytest.mark.parametrize("is_reachable", [False, True])
+def test_only_a_frozen_node_that_cannot_be_reached_is_lost(
+    sim: Simulation, is_reachable: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> bool:
+        ledger = runtime.spawn(Ledger, sp_dest=two.address)
+        sim.freeze(two, is_reachable=is_reachable)
+        answer = ledger.note(1)
+        runtime.sleep(60.0)
+        sim.thaw(two)
+        return isinstance(answer.exception(), splice.NodeLost)
+
+    assert sim.run(one, scenario) == (not is_reachable)
+
+
+def test_the_timers_of_a_frozen_node_fire_late(sim: Simulation) -> None:
+    node = sim.node()
+    fired: list[float] = []
+    began = sim.loop.time()
+    node.loop.call_later(1.0, lambda: fired.append(sim.loop.time() - began))
+    cancelled = node.loop.call_later(1.0, fired.append, 0.0)
+    sim.freeze(node)
+    sim.advance(10.0)
+    assert fired == []
+    cancelled.cancel()
+    sim.thaw(node)
+    sim.advance(0.0)
+    assert fired == [10.0]
+
+
 class Chatter(Process):
     """Tells some of its friends, who tell theirs, until the message has aged."""
 

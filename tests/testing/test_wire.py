@@ -117,6 +117,26 @@ def test_a_cut_of_one_direction_lets_the_other_pass(pair: Pair) -> None:
     assert [ear.heard for ear in pair.ears] == [[(1, [b"2"])], []]
 
 
+def test_an_isolated_address_is_cut_off_from_all_until_it_rejoins(pair: Pair) -> None:
+    pair.network.isolate(B)
+    pair.one.send(pair.connection, [b"1"])
+    pair.other.send(1, [b"2"])
+    pair.loop.advance(1)
+    assert [ear.heard for ear in pair.ears] == [[], []]
+    pair.network.rejoin(B)
+    pair.loop.advance(1)
+    assert [ear.heard for ear in pair.ears] == [[(1, [b"2"])], [(1, [b"1"])]]
+
+
+def test_frames_may_come_twice_and_handshakes_do_not(pair: Pair) -> None:
+    pair.network.repeats = 1.0
+    for part in (b"F...", b"H..."):
+        pair.one.send(pair.connection, [part])
+    pair.loop.advance(5)
+    heard = pair.ears[1].heard
+    assert heard == [(1, [b"F..."]), (1, [b"H..."]), (1, [b"F..."])]
+
+
 def test_a_killed_wire_is_noticed_and_hears_nothing_more(pair: Pair) -> None:
     pair.one.send(pair.connection, [b"1"])
     pair.network.kill(B)

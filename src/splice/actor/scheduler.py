@@ -103,7 +103,7 @@ class Scheduler:
         self.hub: Any = getcurrent()
         self.ready: Any = deque()
         self.idle: list[Worker] = []
-        self.parked: set[Worker] = set()
+        self.parked: dict[Worker, None] = {}  # in the order in which they were parked
         self.deferred: WeakValueDictionary[int, Promise] = WeakValueDictionary()
         self.scheduled = False
         self.is_closing = False
@@ -384,9 +384,9 @@ class Scheduler:
             promise.add_waiter(worker)
         else:
             promise.add_waiter_threadsafe(WorkerAbroad(worker))
-        self.parked.add(worker)
+        self.parked[worker] = None
         (self.idle.pop() if self.idle else self.hub).switch()
-        self.parked.discard(worker)
+        del self.parked[worker]
         if timer is not None:
             timer.cancel()
         if worker.injected is not None:

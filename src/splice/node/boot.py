@@ -37,14 +37,19 @@ async def _live(settings: dict[str, Any], ready: Ready) -> None:
     await gone.wait()
 
 
-async def start_node(settings: dict[str, Any], **seams: Any) -> Node:
-    """Make the node of a forked OS process on the running loop.
+async def start_node(
+    settings: dict[str, Any],
+    loop: asyncio.AbstractEventLoop | None = None,
+    **seams: Any,
+) -> Node:
+    """Make the node of a forked OS process.
 
     Args:
         settings: the boot message.
+        loop: the running one when None.
         seams: what the simulator hands in; see `Node`.
     """
-    node = Node(asyncio.get_running_loop(), settings["config"], **seams)
+    node = Node(loop or asyncio.get_running_loop(), settings["config"], **seams)
     decoding.set(node)  # for everything that this loop's tasks unpickle
     node.open()
     await node.spawn(Agent, (), {}, NAME)

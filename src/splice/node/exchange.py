@@ -11,11 +11,11 @@ returns, and only then it is acknowledged.  Node's thread only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from splice.actor.handlers import NamedHandler, handlers_of
 from splice.actor.promise import PENDING, VALUE, Promise, Tell
@@ -23,6 +23,7 @@ from splice.errors import DeliveryError, NodeLost, SpliceError
 from splice.log import logger
 from splice.message import (
     CANCEL,
+    HELD,
     REFUSED,
     REQUEST,
     RESPONSE,
@@ -41,6 +42,7 @@ from splice.net.codec import (
 from splice.net.frames import MALFORMED, FrameError
 from splice.net.outbound import Outgoing
 from splice.node.current import decoding
+from splice.node.early import EarlyNames
 from splice.node.prober import PROBES, Prober
 from splice.node.remote import Dialogue, Remote, not_there
 from splice.node.replies import (
@@ -61,10 +63,6 @@ if TYPE_CHECKING:
     from splice.net.window import Credit
     from splice.node.node import Node
 
-NAME_PATIENCE: Final = 2.0
-"""Seconds after its start for which a node keeps what comes for names it does not know: those who
-start several nodes at once must not care which is first."""
-
 FLUSH_MESSAGES: Final = 500
 """Requests that wait for the end of a turn at most: a handler that sends thousands must not keep
 the other node idle meanwhile.  Half a frame: measured, 200 to 1,000 are alike."""
@@ -81,22 +79,23 @@ class Exchange:
     Attributes:
         owing: what other nodes have asked and not been answered yet, by message id.
         prober: looks for rings of waits among those.
+        early: what has come for names that are not known yet.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._scheduler = node.scheduler
         self._loop = node.loop
-        self._born = node.loop.time()
         self._dialogues: dict[Peer, Dialogue] = {}
         self._message_ids = count(1)
-        self._drawn: dict[int | None, WeakSet[Drawn]] = {}
+        # by order of time, as a set would not be: a simulation is the same each time
+        self._drawn: dict[int | None, WeakKeyDictionary[Drawn, None]] = {}
         self.owing: dict[Peer, dict[int, Promise]] = {}
         self.prober = Prober(node, self)
         self._unsent = 0
         self.signals = Signals(node)
         self._last_receipt: Receipt | None = None
-        self._early: dict[str, list[Callable[[], None]]] = {}
+        self.early = EarlyNames(node.loop)
 
     # ---- sending
 
@@ -220,6 +219,8 @@ class Exchange:
                     self._take_refusal(peer, entry, supply)
                 elif kind == CANCEL:
                     self._take_cancel(peer, entry)
+                elif kind == HELD:
+                    self._take_held(peer, entry[1])
                 elif kind == SIGNAL and entry[1] in PROBES:
                     self.prober.take(peer, entry)
                 elif kind == SIGNAL:
@@ -254,7 +255,10 @@ class Exchange:
                 self.prober.wake()
         else:
             message.waiter = receipt
-        self._deliver(peer, message, resource, name, entry)
+        is_kept = self._deliver(peer, message, resource, name, entry)
+        if is_kept and kind == TELL:
+            # goes out before the acknowledgement: it is not delivered yet
+            self._send_word(peer, (HELD, ident))
 
     def _receipt_for(self, peer: Peer, size: int) -> Receipt:
         """Return the waiter of a tell: the last one again, nearly always."""
@@ -271,50 +275,37 @@ class Exchange:
 
     def _deliver(
         self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
-    ) -> None:
-        if message.state != PENDING:
-            return  # cancelled while it was kept
+    ) -> bool:
+        """Put a message into its mailbox; True when it is kept for a name instead."""
         cell = self._scheduler.directory.get(resource)
         if cell is None:
-            self._keep_or_refuse(peer, message, resource, name, entry)
-            return
+            return self._keep_or_refuse(peer, message, resource, name, entry)
         owner = cell.object
         handler = None if owner is None else handlers_of(type(owner)).get(name)
         message.target = cell
         message.handler = handler or NamedHandler(name)
         cell.put(message)
+        return False
 
     def _keep_or_refuse(
         self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
-    ) -> None:
-        again = partial(self._deliver, peer, message, resource, name, entry)
+    ) -> bool:
+        again = partial(self._deliver_kept, peer, message, resource, name, entry)
         message.target = self._scheduler  # nobody else can be asked about it
-        if not self.keep(resource, again):
-            self._refuse(peer, entry, not_there(self._node, resource))
-            message.waiter.give_back()
+        if self.early.keep(resource, again):
+            return True
+        self._refuse(peer, entry, not_there(self._node, resource))
+        message.waiter.give_back()
+        return False
 
-    def keep(self, resource: Resource, again: Callable[[], None]) -> bool:
-        """Keep what has come for an unknown name for a while, for it may be made soon.
-
-        Args:
-            again: delivers it; called when there is a process of that name, or no hope for one.
-
-        Returns:
-            False when there is no hope.
-        """
-        age = self._loop.time() - self._born
-        if not isinstance(resource, str) or age >= NAME_PATIENCE:
-            return False
-        if not self._early:
-            self._loop.call_later(NAME_PATIENCE - age, self._give_up_names)
-        self._early.setdefault(resource, []).append(again)
-        return True
-
-    def _give_up_names(self) -> None:
-        early, self._early = self._early, {}
-        for deliveries in early.values():
-            for deliver in deliveries:
-                deliver()
+    def _deliver_kept(
+        self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
+    ) -> None:
+        if message.state != PENDING:
+            return  # cancelled meanwhile
+        self._deliver(peer, message, resource, name, entry)
+        if entry[0] == TELL and message.handler is not None:  # in a mailbox at last
+            self._send_word(peer, (RESPONSE, entry[1], True, None))
 
     def _refuse(self, peer: Peer, entry: Entry, error: BaseException) -> None:
         self.owing.get(peer, {}).pop(entry[1], None)
@@ -366,9 +357,19 @@ class Exchange:
         promise = dialogue.asked.pop(ident, None) if dialogue else None
         return promise if promise is not None and promise.state == PENDING else None
 
+    def _take_held(self, peer: Peer, ident: int) -> None:
+        dialogue = self._dialogues.get(peer)
+        if dialogue is not None and ident in dialogue.asked:
+            dialogue.held.add(ident)
+
     def on_delivered(self, peer: Peer, messages: list[Outgoing]) -> None:
         """Settle the promises of delivery of tells that were acknowledged."""
+        dialogue = self._dialogues.get(peer)
+        held = dialogue.held if dialogue is not None else None
         for message in messages:
+            if held and message.entry[1] in held:  # its word comes later
+                held.remove(message.entry[1])
+                continue
             promise = self._owed(peer, message.entry[1])
             if promise is not None:
                 promise.resolve(None)
@@ -390,7 +391,7 @@ class Exchange:
         drawer = peer.incarnation
         if drawer not in coroutine.sp_drawers:
             coroutine.sp_drawers.add(drawer)
-            self._drawn.setdefault(drawer, WeakSet()).add(coroutine)
+            self._drawn.setdefault(drawer, WeakKeyDictionary())[coroutine] = None
 
     def _end_drawn(self, drawer: int | None, error: DeliveryError) -> None:
         """End the coroutines that only the lost node drew values out of."""
@@ -420,6 +421,7 @@ class Exchange:
             dialogue.is_over = True
             other = self._dialogues.setdefault(into, Dialogue(into))
             other.asked.update(dialogue.asked)
+            other.held |= dialogue.held
 
     def asked(self, ident: int) -> tuple[Peer, Promise] | None:
         """Return the promise of our request `ident` and who owes it, if it is pending."""
@@ -429,15 +431,8 @@ class Exchange:
                 return peer, promise
         return None
 
-    # ---- names that are not known yet
-
-    def name_made(self, name: str) -> None:
-        """Deliver the mail that was kept for `name`, which has a process now."""
-        for deliver in self._early.pop(name, ()):
-            deliver()
-
     def fail_all(self) -> None:
         """Fail everything that other nodes still owe; this node is shut down."""
         lost = NodeLost(f"{self._node} {self._node.end}: no answer comes any more")
-        for peer in {*self._dialogues, *self.signals.peers}:
+        for peer in dict.fromkeys([*self._dialogues, *self.signals.peers]):
             self.on_lost(peer, lost)

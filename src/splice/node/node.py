@@ -97,7 +97,7 @@ class Node:
         self._make_wire = make_wire
         self._address: str | None = None
         self.exchange = Exchange(self)
-        self.scheduler.directory.on_name = self.exchange.name_made
+        self.scheduler.directory.on_name = self.exchange.early.made
         self._tasks: dict[asyncio.Task[Any], Promise] = {}
 
     # ---- addresses and proxies

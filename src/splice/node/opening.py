@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ def open_peers(node: Node, make_wire: WireMaker | None) -> tuple[Peers, bytes]:
     return peers, keys.secret
 
 
+@cache  # it is read from the files of the installation: five milliseconds
 def _version() -> str:
     try:
         return version("splice.io")

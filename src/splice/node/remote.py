@@ -32,15 +32,17 @@ class Dialogue:
     Attributes:
         peer: the channel's end here.
         asked: by message id, the promises that the other node owes.
+        held: the ids of tells that are not delivered when they are acknowledged.
         is_over: the node was lost, or the peer became another: find the dialogue anew.
     """
 
-    __slots__ = ("asked", "is_over", "peer")
+    __slots__ = ("asked", "held", "is_over", "peer")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.is_over = False
         self.asked: dict[int, Promise] = {}
+        self.held: set[int] = set()
 
 
 class Remote:

@@ -235,7 +235,7 @@ class Signals:
                 take(peer, resource, source)
 
         is_known = self._node.scheduler.directory.get(resource) is not None
-        if is_known or not self._node.exchange.keep(resource, again):
+        if is_known or not self._node.exchange.early.keep(resource, again):
             take(peer, resource, source)
         else:
             waiting.add(key)

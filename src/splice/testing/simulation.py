@@ -5,7 +5,9 @@
     sim = Simulation(seed=7, jitter=0.01)
     one, two = sim.node(), sim.node()
     sim.run(one, scenario, two.address)     # in a handler of `one`, where `get` parks
+    sim.freeze(two); sim.thaw(two)          # SIGSTOP, SIGCONT
     sim.kill(two)                           # as if its OS process were dead
+    three = sim.restart(two)                # a new incarnation at its address
     sim.close()
 
 Everything that comes from outside is handed in: the clock and the timers (`VirtualLoop`), the wire
@@ -32,6 +34,7 @@ from splice.node.launch import Exit
 from splice.node.node import Node
 from splice.testing.actors import Actor
 from splice.testing.clock import VirtualLoop
+from splice.testing.nodeloop import NodeLoop
 from splice.testing.wire import MemoryNetwork, MemoryWire
 
 SIGKILL = 9
@@ -118,7 +121,8 @@ class SimLauncher:
         self, child: SimChild, boot: bytes, on_ready: Callable[[dict[str, Any]], None]
     ) -> None:
         settings = pickle.loads(boot)
-        node = await start_node(settings, **self._simulation.seams())
+        loop: Any = NodeLoop(self._simulation.loop)
+        node = await start_node(settings, loop, **self._simulation.seams())
         self._simulation.adopt(node)
         child.node = node
         node.on_closed = partial(child.ended, Exit(child.pid, 0, None))
@@ -140,7 +144,14 @@ class Simulation:
     Args:
         seed: of everything random in it.
         config: settings of its nodes.
-        network: options of `splice.testing.wire.MemoryNetwork`: delay, jitter, loss, heartbeat.
+        network: options of `splice.testing.wire.MemoryNetwork`: delay, jitter, loss, repeats,
+            heartbeat.
+
+    Attributes:
+        loop: the clock; ``loop.time()`` is now.
+        network: the wires, to be cut and healed.
+        nodes: all there were, dead ones too, in the order they were made.
+        on_node: called with each new node before it listens, or None.
     """
 
     def __init__(
@@ -151,12 +162,16 @@ class Simulation:
         self.network = MemoryNetwork(self.loop, self.random, **network)
         self.config = (config or Config()).with_changes(key=bytes(32))
         self.nodes: list[Node] = []
+        self.on_node: Callable[[Node], None] | None = None
         self._numbers = count(1)
         self._background: set[asyncio.Task[Any]] = set()
 
     def node(self) -> Node:
         """Add a node; it listens at once."""
-        return self.loop.run_until_complete(self._make())
+        node = self._make()
+        if not self.loop.is_running():
+            self.loop.settle()
+        return node
 
     def run(self, node: Node, function: Callable[..., Any], *args: Any) -> Any:
         """Run ``function(*args)`` in a plain handler of a process of `node`."""
@@ -171,12 +186,46 @@ class Simulation:
         """Let virtual time pass."""
         self.loop.advance(seconds)
 
-    def kill(self, node: Node) -> None:
-        """End a node at once: nothing of it is heard any more."""
-        if node.address in self.network.wires:
-            self.network.kill(node.address)
-            # not here: this may be a handler, and a scheduler is closed from the loop only
-            self.loop.call_soon(node.close, 0.0)
+    def kill(self, node: Node, *, silently: bool = False) -> None:
+        """End a node at once: nothing of it is heard any more.
+
+        Args:
+            silently: as when its machine loses power: no connection is closed, others have to
+                notice by the silence.
+        """
+        if node.address not in self.network.wires or node.is_closed:
+            return
+        if silently:
+            self.network.isolate(node.address)
+        self._loop_of(node).stand_still()
+        self.network.kill(node.address)
+        # not here: this may be a handler, and a scheduler is closed from the loop only
+        self.loop.call_soon(node.close, 0.0)
+
+    def restart(self, node: Node) -> Node:
+        """Start a new incarnation at the address of a node, which is killed if it lives."""
+        self.kill(node)
+        self.network.rejoin(node.address)
+        return self._make(node.address)
+
+    def freeze(self, node: Node, *, is_reachable: bool = False) -> None:
+        """Let nothing happen on a node, as SIGSTOP does; its timers are late afterwards.
+
+        Args:
+            is_reachable: its connections stand, as when a handler computes: ZeroMQ's own
+                threads go on then.
+        """
+        self._loop_of(node).stand_still()
+        self.network.pause(node.address)
+        if not is_reachable:
+            self.network.isolate(node.address)
+
+    def thaw(self, node: Node) -> None:
+        """Let a frozen node go on; nothing happens to a dead one."""
+        if node.address in self.network.wires and not node.is_closed:
+            self.network.rejoin(node.address)
+            self._loop_of(node).go_on()
+            self.network.resume(node.address)
 
     def close(self) -> None:
         """End all nodes and the loop."""
@@ -191,10 +240,10 @@ class Simulation:
 
     # ---- what the launcher needs
 
-    def seams(self) -> dict[str, Any]:
-        """Return what a node takes from outside."""
+    def seams(self, address: str | None = None) -> dict[str, Any]:
+        """Return what a node takes from outside; the next free address when None."""
         return {
-            "make_wire": self._make_wire,
+            "make_wire": partial(self._make_wire, address),
             "random": self.random,
             "launcher": SimLauncher(self),
         }
@@ -203,6 +252,8 @@ class Simulation:
         """Take a node that was made elsewhere into the simulation."""
         node.scheduler.ready = Shuffled(self.random)
         self.nodes.append(node)
+        if self.on_node is not None:
+            self.on_node(node)
 
     def background(self, coroutine: Any) -> None:
         """Run a coroutine beside whatever is run."""
@@ -210,13 +261,21 @@ class Simulation:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _make(self) -> Node:
-        node = Node(self.loop, self.config, **self.seams())
+    def _make(self, address: str | None = None) -> Node:
+        loop: Any = NodeLoop(self.loop)  # it takes the place of a loop, and is none
+        node = Node(loop, self.config, **self.seams(address))
         self.adopt(node)
         node.open()
-        await node.spawn(Agent, (), {}, NAME)
+        node.spawn(Agent, (), {}, NAME)
         return node
 
-    def _make_wire(self, node: Node, listener: Listener) -> MemoryWire:
-        address = f"tcp://10.0.0.{next(self._numbers)}:1"
-        return self.network.open(address, listener)
+    def _make_wire(
+        self, address: str | None, node: Node, listener: Listener
+    ) -> MemoryWire:
+        where = address or f"tcp://10.0.0.{next(self._numbers)}:1"
+        return self.network.open(where, listener)
+
+    def _loop_of(self, node: Node) -> NodeLoop:
+        loop: Any = node.loop
+        assert isinstance(loop, NodeLoop), "every node of a simulation has one"
+        return loop

@@ -25,6 +25,7 @@ from itertools import count
 from math import inf
 from random import Random
 
+from splice.net.frames import is_frame
 from splice.net.wire import Buffer, Down, Listener
 
 Parts = list[Buffer]
@@ -55,6 +56,7 @@ class MemoryNetwork:
         delay: seconds from one node to another.
         jitter: seconds more, at most.
         loss: ratio of messages that vanish, as in a ROUTER whose queue is full.
+        repeats: ratio of frames of which a second copy comes, up to a second later.
         heartbeat: seconds after which a cut connection is dropped.
     """
 
@@ -66,6 +68,7 @@ class MemoryNetwork:
         delay: float = 0.001,
         jitter: float = 0.0,
         loss: float = 0.0,
+        repeats: float = 0.0,
         heartbeat: float = 2.0,
     ) -> None:
         self.loop = loop
@@ -73,9 +76,11 @@ class MemoryNetwork:
         self.delay = delay
         self.jitter = jitter
         self.loss = loss
+        self.repeats = repeats
         self.heartbeat = heartbeat
         self.wires: dict[str, MemoryWire] = {}
         self._cuts: set[tuple[str, str]] = set()
+        self._isolated: set[str] = set()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._counter = count()
         self._handle: asyncio.TimerHandle | None = None
@@ -110,9 +115,19 @@ class MemoryNetwork:
         if both:
             self._cuts.discard((target, source))
         for end in (*self._ends(source, target), *self._ends(target, source)):
-            held, end.held = end.held, deque()
-            for parts in held:
-                self._travel(end, parts)
+            self._release(end)
+
+    def isolate(self, address: str) -> None:
+        """Let nothing pass to that address nor from it, whoever is at the other end."""
+        self._isolated.add(address)
+        for end in self._ends_at(address):
+            self._drop_unless_healed(end)
+
+    def rejoin(self, address: str) -> None:
+        """Let everything pass again that is not cut otherwise."""
+        self._isolated.discard(address)
+        for end in self._ends_at(address):
+            self._release(end)
 
     def kill(self, address: str) -> None:
         """End a wire at once, as the death of its OS process does."""
@@ -144,7 +159,10 @@ class MemoryNetwork:
 
     def is_cut(self, source: str, target: str) -> bool:
         """Tell whether nothing passes from one address to another."""
-        return (source, target) in self._cuts
+        isolated = self._isolated
+        return (
+            (source, target) in self._cuts or source in isolated or target in isolated
+        )
 
     def at(self, delay: float, call: Callable[[], None]) -> None:
         """Call after a while, in the order of times and then of these calls."""
@@ -188,6 +206,12 @@ class MemoryNetwork:
         if parts is not None and self.loss and self.random.random() < self.loss:
             return
         self._travel(end, parts)
+        if self.repeats and parts and self._is_repeated(parts):
+            late = self.delay + self.random.random()
+            self.at(late, lambda: self._arrive(end, parts))
+
+    def _is_repeated(self, parts: Parts) -> bool:
+        return is_frame(parts) and self.random.random() < self.repeats
 
     def _travel(self, end: _End, parts: Parts | None) -> None:
         if self.is_cut(end.other.wire.address, end.wire.address):
@@ -216,6 +240,11 @@ class MemoryNetwork:
 
         self.at(self.heartbeat, drop)
 
+    def _release(self, end: _End) -> None:
+        held, end.held = end.held, deque()
+        for parts in held:
+            self._travel(end, parts)
+
     def _lose(self, end: _End) -> None:
         end.held.clear()
         end.wire.down(end, Down.DROPPED)
@@ -224,6 +253,15 @@ class MemoryNetwork:
         wire = self.wires.get(one)
         ends = [] if wire is None else list(wire.ends.values())
         return [end for end in ends if end.other.wire.address == other]
+
+    def _ends_at(self, address: str) -> list[_End]:
+        """Return all ends of connections of that address, its own and those of others."""
+        return [
+            end
+            for wire in self.wires.values()
+            for end in wire.ends.values()
+            if address in {wire.address, end.other.wire.address}
+        ]
 
     def _arm(self) -> None:
         if self._handle is not None:
