@@ -521,3 +521,29 @@ def test_the_repr_shows_the_outcome(world: World) -> None:
     assert (pending, repr(good)) == ("<Promise pending>", "<Promise value 1>")
     assert repr(bad) == "<Promise error ValueError('no')>"
     bad.exception()
+
+
+def test_a_callback_of_a_future_ends_nothing_and_cannot_wait(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    clerk = world.spawn(Clerk)
+    waited: list[type] = []
+
+    def leave(future: Any) -> None:
+        raise SystemExit("in a callback")
+
+    def wait(future: Any) -> None:
+        try:
+            clerk.echo(2).get()
+        except CannotWait as error:
+            waited.append(type(error))
+
+    for callback in (leave, wait):
+        promise = clerk.echo(1)
+        future = promise.as_future()
+        future.add_done_callback(callback)
+        assert world.wait(promise) == 1
+    assert world.wait(clerk.echo(3)) == 3
+    assert waited == [CannotWait]
+    (record,) = caplog.records
+    assert record.getMessage() == "a callback of a future of Clerk 1.echo failed"

@@ -128,11 +128,16 @@ class FutureWaiter:
         self._future = future
 
     def settled(self, promise: Promise) -> None:
-        """Settle the future."""
-        if promise.state == VALUE:
-            self._future.set_result(promise.value)
-        else:
-            self._future.set_exception(promise.error())
+        """Settle the future, which calls the user's callbacks on the spot."""
+        try:
+            with unparkable():
+                if promise.state == VALUE:
+                    self._future.set_result(promise.value)
+                else:
+                    self._future.set_exception(promise.error())
+        except BaseException:
+            # whatever it is, it must not end the handler that settled the promise
+            _log.exception("a callback of a future of %s failed", promise.describe())
 
 
 class Callback:
