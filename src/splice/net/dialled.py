@@ -166,11 +166,11 @@ class Dialled:
 
     def _begin(self, address: str) -> None:
         if address.startswith("ipc://"):
-            self._connect_ipc(Path(address.removeprefix("ipc://")))
+            self._attempt(self._connect_ipc, Path(address.removeprefix("ipc://")))
             return
         self._host, self._port = places.split_address(address)
         if places.is_numeric(self._host):
-            self._connect()
+            self._attempt(self._connect)
             return
         # on a thread: a name server may take seconds
         loop = self._setting.loop
@@ -183,10 +183,19 @@ class Dialled:
         error = found.exception()
         if error is None:
             self._host = found.result()
-            self._connect()
+            self._attempt(self._connect)
             return
         _log.info("no address found for the host %s: %s", self._host, error)
         self._end(Down.DROPPED)
+
+    def _attempt(self, function: Callable[..., None], *args: Path) -> None:
+        """Call a function; what the system refuses it is an end like others, a turn later."""
+        try:
+            function(*args)
+        except (OSError, zmq.ZMQError) as error:
+            self._close_sockets()
+            _log.warning("cannot connect to another node: %s", error)
+            self._setting.loop.call_soon(self._end, Down.DROPPED)
 
     def _connect(self) -> None:
         folder = self._setting.folder
@@ -219,8 +228,8 @@ class Dialled:
 
     def _watch_over(self, dealer: zmq.Socket[bytes], where: str) -> None:
         loop = self._setting.loop
-        watch = make_monitor(dealer, _WATCHED, self._setting.monitors)
         self._dealer = Socket(loop, dealer, self._on_parts, self._setting.around)
+        watch = make_monitor(dealer, _WATCHED, self._setting.monitors)
         self._watch = Socket(loop, watch, self._on_event)
         dealer.connect(where)
 
@@ -290,7 +299,7 @@ class Dialled:
         elif self._ipc is not None:
             self._end(Down.DROPPED if places.is_alive(self._ipc) else Down.REFUSED)
         else:
-            self._begin_probe()
+            self._attempt(self._begin_probe)
 
     def _begin_probe(self) -> None:
         self._probe, result = places.begin_probe(self._host, self._port)
@@ -331,6 +340,5 @@ class Dialled:
             self._probe.close()
 
     def _close_sockets(self) -> None:
-        if self._dealer is not None and self._watch is not None:
-            self._dealer.close()
-            self._watch.close()
+        for each in self.sockets():
+            each.close()

@@ -30,7 +30,8 @@ import zmq
 from zmq.utils import z85
 
 from splice.config import Config
-from splice.net import places
+from splice.log import logger
+from splice.net import descriptors, places
 from splice.net.dialled import GOODBYE, Dialled, Setting
 from splice.net.keys import Keys
 from splice.net.sockets import Around, Socket, make_monitor, make_socket
@@ -46,6 +47,8 @@ MAX_SOCKETS: Final = 65535
 
 CALLERS_WAITING: Final = 1024
 """Connections not yet accepted: many nodes of a cluster may start at once."""
+
+_log = logger("net")
 
 
 class _Server:
@@ -97,6 +100,7 @@ class Endpoint:
         self._others: list[Socket] = []
         self._is_closing = False
         self._socket_file: Path | None = None
+        self._looking: asyncio.TimerHandle | None = None
         try:
             self._open()
         except BaseException:
@@ -172,9 +176,8 @@ class Endpoint:
         if self._setting.context.closed:
             return
         self._is_closing = True
-        if self._socket_file is not None:
-            # now, while the port is ours: a successor on it has a file of the same name
-            self._socket_file.unlink(missing_ok=True)
+        # now, while the port is ours: a successor on it has a file of the same name
+        self._hide_ipc()
         self._part(linger)
         for dialled in list(self._dialled.values()):
             dialled.close()
@@ -211,6 +214,32 @@ class Endpoint:
             with places.swept(folder):
                 self._listen(self._router(), f"ipc://{path}")
             self.addresses += (f"ipc://{path}",)
+            self._look_at_descriptors()
+
+    def _look_at_descriptors(self) -> None:
+        loop = self._setting.loop
+        self._looking = loop.call_later(
+            descriptors.LOOK_SECONDS, self._look_at_descriptors
+        )
+        self._on_descriptor(descriptors.next_one())
+
+    def _on_descriptor(self, number: int) -> None:
+        """Let nobody come over ipc any more when descriptors are short; those here stay."""
+        if self._socket_file is not None and descriptors.are_short(number):
+            self._hide_ipc()
+            _log.warning(
+                "%s has opened %d files, and may not open many more: nodes of this machine "
+                "connect over tcp from now on; raise the limit (ulimit -n)",
+                self.addresses[0],
+                number,
+            )
+
+    def _hide_ipc(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._socket_file is not None:
+            self._socket_file.unlink(missing_ok=True)
+            self._socket_file = None
 
     def _listen_tcp(self) -> tuple[str, int]:
         config = self._setting.config
@@ -239,7 +268,9 @@ class Endpoint:
 
     def _listen(self, router: zmq.Socket[bytes], where: str) -> None:
         loop = self._setting.loop
-        server = _Server(Visitors(where, self._setting.keys, loop.time))
+        server = _Server(
+            Visitors(where, self._setting.keys, loop.time, self._on_descriptor)
+        )
         monitor = make_monitor(router, WATCHED, self._setting.monitors)
         self._others.append(Socket(loop, monitor, server.visitors.on_event))
         on_called = partial(self._on_called, server)

@@ -54,16 +54,24 @@ class Visitors:
         where: it listens, for the log.
         keys: whose fingerprint and source are shown to whoever has others.
         clock: the loop's.
+        on_descriptor: is called with the descriptor of each one who comes.
 
     Attributes:
         present: names of those who are connected, by descriptor.
     """
 
-    def __init__(self, where: str, keys: Keys, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        where: str,
+        keys: Keys,
+        clock: Callable[[], float],
+        on_descriptor: Callable[[int], None],
+    ) -> None:
         self.present: dict[int, str] = {}
         self._where = where
         self._keys = keys
         self._clock = clock
+        self._on_descriptor = on_descriptor
         self._unheard: set[int] = set()
         self._failure = 0
         self._strangers = Seldom(WARN_SECONDS)
@@ -75,6 +83,7 @@ class Visitors:
         if event == zmq.EVENT_ACCEPTED:
             self.present[value] = _name_of(value)
             self._unheard.add(value)
+            self._on_descriptor(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._on_left(value)
         else:
