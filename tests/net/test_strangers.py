@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
@@ -33,7 +34,7 @@ READY = READY[:1] + bytes([len(READY) - 2]) + READY[2:]
 GIBIBYTE = b"\x02" + (2**30).to_bytes(8, "big")
 SAYINGS = {
     "nothing": b"",
-    "random bytes": os.urandom(2000),
+    "random bytes": Random(1).randbytes(2000),
     "http": b"GET / HTTP/1.1\r\nHost: node\r\n\r\n",
     "half a greeting": NULL[:20],
     "null": NULL + READY + b"\x00\x05hello",

@@ -93,7 +93,6 @@ def test_a_stranger_without_the_key_is_told_from_one_that_speaks_otherwise(
         caplog.text
     )
     caplog.clear()
-    door.clock.now += WARN_SECONDS
     door.come()
     door.leave()
     assert "who does not speak splice's protocol" in caplog.text

@@ -74,6 +74,7 @@ class Visitors:
         self._on_descriptor = on_descriptor
         self._unheard: set[int] = set()
         self._failure = 0
+        self._without_key = Seldom(WARN_SECONDS)
         self._strangers = Seldom(WARN_SECONDS)
         self._leavers = Seldom(WARN_SECONDS)
 
@@ -110,22 +111,28 @@ class Visitors:
                     self._where,
                     self._leavers.missed,
                 )
-        elif self._strangers.passes(self._clock()):
-            self._warn(name, has_no_key=failure in _NO_KEY)
+        elif failure in _NO_KEY:  # perhaps a member whose key is to be mended
+            mine = self._keys
+            self._warn(
+                self._without_key,
+                name,
+                "who has not the key of this cluster (fingerprint "
+                f"{mine.fingerprint}, from {mine.source})",
+            )
+        else:
+            self._warn(self._strangers, name, "who does not speak splice's protocol")
 
-    def _warn(self, name: str, *, has_no_key: bool) -> None:
-        _log.warning(
-            "refused a connection to %s from %s, %s (and %d others since the last such "
-            "line; the next one comes in %d s at the earliest)",
-            self._where,
-            name,
-            f"who has not the key of this cluster (fingerprint {self._keys.fingerprint}, "
-            f"from {self._keys.source})"
-            if has_no_key
-            else "who does not speak splice's protocol",
-            self._strangers.missed,
-            WARN_SECONDS,
-        )
+    def _warn(self, seldom: Seldom, name: str, what: str) -> None:
+        if seldom.passes(self._clock()):
+            _log.warning(
+                "refused a connection to %s from %s, %s (and %d others since the last such "
+                "line; the next one comes in %d s at the earliest)",
+                self._where,
+                name,
+                what,
+                seldom.missed,
+                WARN_SECONDS,
+            )
 
 
 def _name_of(descriptor: int) -> str:
