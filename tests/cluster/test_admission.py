@@ -50,7 +50,7 @@ def test_an_instance_without_a_key_makes_none_for_a_master_elsewhere(
         f" && scp 192.0.2.77:~/.config/splice/key {tmp_path}/splice/key"
     )
     with pytest.raises(AccessDenied, match=where):
-        member_key(FAR, environ)
+        member_key(FAR, environ | {"SPLICE_KEY": ""})
     assert not (tmp_path / "splice").exists()
 
 

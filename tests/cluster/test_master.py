@@ -2,104 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from splice.actor.proxy import proxy_class
 from splice.cluster.claim import GrantedWorker, MasterSource
 from splice.cluster.instance import NAME as INSTANCE
-from splice.cluster.instance import Instance
-from splice.cluster.master import NAME as MASTER
-from splice.cluster.master import Master, Status
 from splice.cluster.opening import _until_open
 from splice.errors import NodeLost, SpliceError
 from splice.net.codec import encode
-from splice.node.agent import NAME, Agent
-from splice.node.node import Node
-from splice.node.remote import Remote
-from splice.testing.simulation import Simulation
 from splice.uri import url
 
-MASTER_ADDRESS = "tcp://10.1.1.1:50000"
 
-
-class Cluster:
-    """A simulated cluster whose master has a fixed address."""
-
-    def __init__(self, seed: int = 1) -> None:
-        self.sim = Simulation(seed)
-        self.operator = self.sim.node()
-        self.lives = 0
-
-    def wait(self, awaitable: Any) -> Any:
-        async def waiting() -> Any:
-            return await awaitable
-
-        return self.sim.loop.run_until_complete(waiting())
-
-    def start_master(self) -> Node:
-        sim = self.sim
-        seams = sim.seams() | {
-            "make_wire": lambda _, listener: sim.network.open(MASTER_ADDRESS, listener)
-        }
-        node = Node(sim.loop, sim.config, **seams)
-        sim.adopt(node)
-        node.open()
-        self.lives += 1
-        self.wait(node.spawn(Agent, (), {}, NAME))
-        self.wait(node.spawn(Master, (self.lives,), {}, MASTER))
-        return node
-
-    def start_instance(self, slots: int = 2, name: str = "machine") -> Node:
-        node = self.sim.node()
-        options = {
-            "name": name,
-            "slots": slots,
-            "load": lambda: 0.0,
-            "on_refused": lambda error: None,
-        }
-        self.wait(node.spawn(Instance, (MASTER_ADDRESS,), options, INSTANCE))
-        return node
-
-    def open_session(self, node: Node | None = None) -> MasterSource:
-        init: tuple[Any, list[Any]] = encode(None, []), []
-        source = MasterSource(
-            node or self.sim.node(), init, MASTER_ADDRESS, name="s", owner="ada"
-        )
-        self.wait(source.open())
-        return source
-
-    def ask(self, handler: str, *args: Any) -> Any:
-        master: Any = proxy_class(Master)(
-            Remote(self.operator, url(MASTER, MASTER_ADDRESS))
-        )
-        return self.wait(getattr(master, handler)(*args))
-
-    def status(self) -> Status:
-        found = self.ask("status")
-        assert isinstance(found, Status)
-        return found
-
-    def busy(self) -> int:
-        """How many workers the instances say they run."""
-        offers = self.status().offers.values()
-        return sum(sum(offer.workers.values()) for offer in offers)
-
-    def nodes_at(self, workers: list[GrantedWorker]) -> list[Node]:
-        addresses = [worker.address for worker in workers]
-        return [node for node in self.sim.nodes if node.address in addresses]
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    yield made
-    made.sim.close()
-
-
-def start(cluster: Cluster, source: MasterSource, count: int) -> list[GrantedWorker]:
+def start(cluster: Any, source: MasterSource, count: int) -> list[GrantedWorker]:
     """Start workers, and wait until they are ready."""
     workers = list(source.start(count))
     for worker in workers:
@@ -110,7 +25,7 @@ def start(cluster: Cluster, source: MasterSource, count: int) -> list[GrantedWor
 # ---- coming
 
 
-def test_a_session_gets_its_workers_wherever_there_is_room(cluster: Cluster) -> None:
+def test_a_session_gets_its_workers_wherever_there_is_room(cluster: Any) -> None:
     cluster.start_master()
     cluster.start_instance(2, "one")
     cluster.start_instance(2, "two")
@@ -120,7 +35,7 @@ def test_a_session_gets_its_workers_wherever_there_is_room(cluster: Cluster) -> 
     assert len({worker.instance for worker in workers}) == 2
 
 
-def test_instances_may_come_before_their_master(cluster: Cluster) -> None:
+def test_instances_may_come_before_their_master(cluster: Any) -> None:
     cluster.start_instance()
     cluster.sim.advance(40)
     cluster.start_master()
@@ -129,7 +44,7 @@ def test_instances_may_come_before_their_master(cluster: Cluster) -> None:
 
 
 def test_workers_that_there_is_no_room_for_come_when_an_instance_does(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     cluster.start_master()
     cluster.start_instance(1)
@@ -145,7 +60,7 @@ def test_workers_that_there_is_no_room_for_come_when_an_instance_does(
 # ---- leaving
 
 
-def test_released_workers_end_and_their_slots_are_free_again(cluster: Cluster) -> None:
+def test_released_workers_end_and_their_slots_are_free_again(cluster: Any) -> None:
     cluster.start_master()
     cluster.start_instance()
     source = cluster.open_session()
@@ -156,7 +71,7 @@ def test_released_workers_end_and_their_slots_are_free_again(cluster: Cluster) -
     start(cluster, source, 2)
 
 
-def test_a_closed_session_is_forgotten_and_leaves_no_process(cluster: Cluster) -> None:
+def test_a_closed_session_is_forgotten_and_leaves_no_process(cluster: Any) -> None:
     cluster.start_master()
     cluster.start_instance()
     source = cluster.open_session()
@@ -168,7 +83,7 @@ def test_a_closed_session_is_forgotten_and_leaves_no_process(cluster: Cluster) -
     assert len(source.node.scheduler.directory) == before - 1
 
 
-def test_a_worker_that_is_waited_for_can_be_taken_back(cluster: Cluster) -> None:
+def test_a_worker_that_is_waited_for_can_be_taken_back(cluster: Any) -> None:
     cluster.start_master()
     source = cluster.open_session()
     workers = source.start(2)
@@ -180,7 +95,7 @@ def test_a_worker_that_is_waited_for_can_be_taken_back(cluster: Cluster) -> None
 
 
 def test_a_worker_that_is_released_while_it_starts_ends_as_soon_as_it_is_there(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     cluster.start_master()
     cluster.start_instance()
@@ -193,7 +108,7 @@ def test_a_worker_that_is_released_while_it_starts_ends_as_soon_as_it_is_there(
     assert cluster.busy() == 0
 
 
-def test_an_instance_that_leaves_is_forgotten_at_once(cluster: Cluster) -> None:
+def test_an_instance_that_leaves_is_forgotten_at_once(cluster: Any) -> None:
     cluster.start_master()
     node = cluster.start_instance()
     cluster.sim.advance(1)
@@ -203,7 +118,7 @@ def test_an_instance_that_leaves_is_forgotten_at_once(cluster: Cluster) -> None:
 
 
 def test_an_instance_that_drains_keeps_its_workers_and_takes_no_more(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     cluster.start_master()
     cluster.start_instance(2, "machine")
@@ -221,7 +136,7 @@ def test_an_instance_that_drains_keeps_its_workers_and_takes_no_more(
     cluster.wait(second.ready)
 
 
-def test_an_instance_that_is_full_says_so(cluster: Cluster) -> None:
+def test_an_instance_that_is_full_says_so(cluster: Any) -> None:
     cluster.start_master()
     node = cluster.start_instance(1)
     source = cluster.open_session()
@@ -234,30 +149,30 @@ def test_an_instance_that_is_full_says_so(cluster: Cluster) -> None:
 # ---- how a session begins
 
 
-def begin(cluster: Cluster, source: MasterSource, count: int) -> Any:
+def begin(cluster: Any, source: MasterSource, count: int) -> Any:
     workers = [worker.ready for worker in source.start(count)]
     return cluster.wait(_until_open(source, workers))
 
 
 def test_a_session_begins_with_what_there_is_and_says_so(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
+    cluster: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.start_master()
     cluster.start_instance(2)
     begin(cluster, cluster.open_session(), 4)
     assert (
-        "the session begins with 2 of 4 workers: the cluster of tcp://10.1.1.1:50000 has"
+        f"the session begins with 2 of 4 workers: the cluster of {cluster.address} has"
         " 2 slots on 1 instances, 0 of them free, for 1 sessions"
     ) in caplog.text
 
 
-def test_a_session_that_gets_no_worker_at_all_does_not_begin(cluster: Cluster) -> None:
+def test_a_session_that_gets_no_worker_at_all_does_not_begin(cluster: Any) -> None:
     cluster.start_master()
     with pytest.raises(SpliceError, match=r"no worker within 30.0 s: .* has 0 slots"):
         begin(cluster, cluster.open_session(), 1)
 
 
-def test_a_session_whose_worker_fails_at_the_start_says_why(cluster: Cluster) -> None:
+def test_a_session_whose_worker_fails_at_the_start_says_why(cluster: Any) -> None:
     cluster.start_master()
     cluster.start_instance(2)
     source = cluster.open_session()
@@ -274,7 +189,7 @@ def fail() -> None:
 
 
 def test_a_session_that_comes_later_gets_its_share_as_workers_become_free(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     cluster.start_master()
     cluster.start_instance(4)
@@ -296,7 +211,7 @@ def test_a_session_that_comes_later_gets_its_share_as_workers_become_free(
 
 
 def test_a_new_master_recalls_nothing_until_all_have_registered_again(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     master = cluster.start_master()
     cluster.sim.advance(20)
@@ -311,10 +226,10 @@ def test_a_new_master_recalls_nothing_until_all_have_registered_again(
     one = instances[0]
     cluster.sim.kill(master)
     cluster.start_master()
-    cluster.sim.network.cut(one.address, MASTER_ADDRESS)
+    cluster.sim.network.cut(one.address, cluster.address)
     waiting = sources[0].start(1)
     cluster.sim.advance(8)
-    cluster.sim.network.heal(one.address, MASTER_ADDRESS)
+    cluster.sim.network.heal(one.address, cluster.address)
     cluster.sim.advance(60)
     assert recalled == []
     assert not waiting[0].ready.done()
@@ -323,7 +238,7 @@ def test_a_new_master_recalls_nothing_until_all_have_registered_again(
 # ---- dying
 
 
-def test_a_dead_worker_is_told_of_and_its_slot_is_free(cluster: Cluster) -> None:
+def test_a_dead_worker_is_told_of_and_its_slot_is_free(cluster: Any) -> None:
     cluster.start_master()
     cluster.start_instance(1)
     source = cluster.open_session()
@@ -334,7 +249,7 @@ def test_a_dead_worker_is_told_of_and_its_slot_is_free(cluster: Cluster) -> None
 
 
 def test_workers_of_a_dead_instance_are_given_up_and_others_come(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     cluster.start_master()
     one = cluster.start_instance(2)
@@ -348,7 +263,7 @@ def test_workers_of_a_dead_instance_are_given_up_and_others_come(
 
 
 def test_the_workers_of_a_dead_client_end_and_their_slots_are_free(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     cluster.start_master()
     cluster.start_instance(2)
@@ -362,7 +277,7 @@ def test_the_workers_of_a_dead_client_end_and_their_slots_are_free(
 
 
 def test_a_dead_master_ends_nothing_and_its_successor_knows_all(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     master = cluster.start_master()
     cluster.start_instance(2)
@@ -384,7 +299,7 @@ def test_a_dead_master_ends_nothing_and_its_successor_knows_all(
     assert (sum(demand.workers.values()), demand.missing) == (2, 1)
 
 
-def test_workers_die_without_a_master_too(cluster: Cluster) -> None:
+def test_workers_die_without_a_master_too(cluster: Any) -> None:
     master = cluster.start_master()
     cluster.start_instance(2)
     source = cluster.open_session()
@@ -396,7 +311,7 @@ def test_workers_die_without_a_master_too(cluster: Cluster) -> None:
 
 
 def test_a_client_that_was_cut_off_from_an_instance_gets_workers_there_again(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     cluster.start_master()
     node = cluster.start_instance(2)
@@ -420,14 +335,14 @@ def test_a_client_that_was_cut_off_from_an_instance_gets_workers_there_again(
 
 
 def test_an_instance_that_was_cut_off_from_its_master_registers_again(
-    cluster: Cluster,
+    cluster: Any,
 ) -> None:
     cluster.start_master()
     node = cluster.start_instance()
     cluster.sim.advance(5)
-    cluster.sim.network.cut(node.address, MASTER_ADDRESS)
+    cluster.sim.network.cut(node.address, cluster.address)
     cluster.sim.advance(60)
     assert cluster.status().offers == {}
-    cluster.sim.network.heal(node.address, MASTER_ADDRESS)
+    cluster.sim.network.heal(node.address, cluster.address)
     cluster.sim.advance(60)
     assert len(cluster.status().offers) == 1

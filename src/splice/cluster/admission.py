@@ -43,8 +43,8 @@ def member_key(master_address: str, environ: Mapping[str, str] = os.environ) -> 
         ValueError: what was found is no key.
     """
     path = key_path(environ)
-    has_key = "SPLICE_KEY_FILE" in environ or "SPLICE_KEY" in environ
-    has_key = has_key or (path is not None and path.exists())
+    is_given = environ.get("SPLICE_KEY_FILE") or environ.get("SPLICE_KEY")
+    has_key = is_given or (path is not None and path.exists())
     if not has_key and not is_here(master_address):
         raise AccessDenied(
             f"this machine has no cluster key; {_copying(master_address, path)}"

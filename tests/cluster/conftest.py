@@ -1,0 +1,107 @@
+"""A simulated cluster of one master, instances and sessions, for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from splice.actor.proxy import proxy_class
+from splice.cluster.claim import GrantedWorker, MasterSource
+from splice.cluster.instance import NAME as INSTANCE
+from splice.cluster.instance import Instance
+from splice.cluster.master import NAME as MASTER
+from splice.cluster.master import Master, Status
+from splice.net.codec import encode
+from splice.node.node import Node
+from splice.node.remote import Remote
+from splice.testing.simulation import Simulation
+from splice.uri import url
+
+
+class Cluster:
+    """A simulated cluster whose master has a fixed address."""
+
+    def __init__(self, seed: int = 1, **network: float) -> None:
+        self.sim = Simulation(seed, **network)
+        self.operator = self.sim.node()
+        self.lives = 0
+        # only for its address: the master comes when a test wants it
+        self._master = self.sim.node()
+        self.address = self._master.address
+        self.sim.kill(self._master)
+
+    def wait(self, awaitable: Any) -> Any:
+        async def waiting() -> Any:
+            return await awaitable
+
+        return self.sim.loop.run_until_complete(waiting())
+
+    def start_master(self) -> Node:
+        self._master = self.sim.restart(self._master)
+        self.lives += 1
+        self.wait(self._master.spawn(Master, (self.lives,), {}, MASTER))
+        return self._master
+
+    def start_instance(self, slots: int = 2, name: str = "machine") -> Node:
+        node = self.sim.node()
+        options = {
+            "name": name,
+            "slots": slots,
+            "load": lambda: 0.0,
+            "on_refused": lambda error: None,
+        }
+        self.wait(node.spawn(Instance, (self.address,), options, INSTANCE))
+        return node
+
+    def new_source(self) -> MasterSource:
+        """A session's side on a node of its own; it has not met the master yet."""
+        init: tuple[Any, list[Any]] = encode(None, []), []
+        node = self.sim.node()
+        return MasterSource(node, init, self.address, name="s", owner="ada")
+
+    def open_session(self) -> MasterSource:
+        source = self.new_source()
+        self.wait(source.open())
+        return source
+
+    def ask(self, handler: str, *args: Any) -> Any:
+        master: Any = proxy_class(Master)(
+            Remote(self.operator, url(MASTER, self.address))
+        )
+        return self.wait(getattr(master, handler)(*args))
+
+    def status(self) -> Status:
+        found = self.ask("status")
+        assert isinstance(found, Status)
+        return found
+
+    def busy(self) -> int:
+        """How many workers the instances say they run."""
+        offers = self.status().offers.values()
+        return sum(sum(offer.workers.values()) for offer in offers)
+
+    def nodes_at(self, workers: list[GrantedWorker]) -> list[Node]:
+        addresses = [worker.address for worker in workers]
+        return [node for node in self.sim.nodes if node.address in addresses]
+
+
+@pytest.fixture
+def make_cluster() -> Iterator[Callable[..., Cluster]]:
+    """Makes clusters, of a seed and with options of the simulation."""
+    made: list[Cluster] = []
+
+    def make(*args: Any, **options: Any) -> Cluster:
+        made.append(Cluster(*args, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.sim.close()
+
+
+@pytest.fixture
+def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
+    """A cluster without a master and instances yet."""
+    return make_cluster()
