@@ -14,6 +14,9 @@ from typing import Final
 
 ROOT: Final = "splice"
 
+WARN_SECONDS: Final = 60.0
+"""Between two lines about strangers: they may knock a thousand times a second."""
+
 
 class Seldom:
     """Lets a line into the log once in a while, and counts those that it keeps out.

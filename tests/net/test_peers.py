@@ -454,7 +454,9 @@ def test_the_address_of_another_machine_is_no_verdict_about_a_node(
 # ---- strangers
 
 
-def test_a_node_of_another_key_is_a_named_error_within_a_second(world: World) -> None:
+def test_a_node_of_another_key_is_a_named_error_within_a_second(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     a, b = world.node("a", key=bytes(32)), world.node("b")
     a.tell(b, 1)
     world.advance(1)
@@ -463,6 +465,9 @@ def test_a_node_of_another_key_is_a_named_error_within_a_second(world: World) ->
     assert error.verdict == "not delivered"
     assert str(error).startswith("tcp://b:1 has another cluster key; give both nodes")
     assert b.got == []
+    assert "the node at tcp://a:1 has hung up; has it another cluster key?" in (
+        caplog.text
+    )
 
 
 def test_a_transport_that_denies_is_a_named_error_within_a_second(world: World) -> None:

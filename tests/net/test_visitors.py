@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
+from splice.log import WARN_SECONDS
 from splice.net.keys import Keys
-from splice.net.visitors import WARN_SECONDS, Visitors
+from splice.net.visitors import Visitors
 
 KEYS = Keys(bytes(32))
 

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from splice.config import Config
 from splice.errors import AccessDenied, DeliveryError, NodeLost, VersionMismatch
-from splice.log import logger
+from splice.log import WARN_SECONDS, Seldom, logger
 from splice.net.actions import Cause, Fate
 from splice.net.handshake import (
     NONCE_BYTES,
@@ -130,6 +130,7 @@ class Connections:
         self._known = known
         self._owner = owner
         self._connections: dict[int, Connection] = {}
+        self._refusals = Seldom(WARN_SECONDS)
 
     def get(self, number: int) -> Connection | None:
         """Return a connection that was not given up."""
@@ -181,7 +182,11 @@ class Connections:
     def on_down(self, number: int, down: Down, now: float) -> Connection | None:
         """Forget a connection; return it if it was used until now."""
         it = self._connections.pop(number, None)
-        if it is None or it.peer is None:
+        if it is None:
+            return None
+        if it.peer is None:
+            if it.hello is not None:  # it did not like our proof, as a rule
+                self._warn(it, "has hung up; has it another cluster key?", now)
             return None
         if it.side is None:
             return it
@@ -248,7 +253,7 @@ class Connections:
 
     def _on_refusal(self, it: Connection, refusal: Refusal, now: float) -> None:
         if it.peer is None:
-            _log.warning("refused a connection: the node %s", refusal.text)
+            self._warn(it, refusal.text, now)
             self._wire.send(it.number, refusal.encode(self._identity))
             self.hang_up(it.number)
             return
@@ -257,6 +262,17 @@ class Connections:
         fate: Fate = "ended" if is_final else "cut off"
         cause = Cause(_ERRORS[refusal.reason], refusal.text, is_final, fate)
         self._owner.no_dial(it.peer, cause, now)
+
+    def _warn(self, it: Connection, text: str, now: float) -> None:
+        """Tell of a node that has dialled us, and did not come in; what it says is unproved."""
+        if self._refusals.passes(now):
+            hello = it.hello
+            _log.warning(
+                "no handshake: the node %s %s (and %d others since the last such line)",
+                f"at {hello.identity.addresses[0]}" if hello else "that dialled",
+                text,
+                self._refusals.missed,
+            )
 
     def _expire(self, it: Connection, now: float) -> None:
         """Give up a connection whose handshake does not come to its end."""

@@ -20,12 +20,9 @@ from typing import Final
 
 import zmq
 
-from splice.log import Seldom, logger
+from splice.log import WARN_SECONDS, Seldom, logger
 from splice.net.keys import Keys
 from splice.net.wire import Buffer
-
-WARN_SECONDS: Final = 60.0
-"""Between two lines about strangers: they may knock a thousand times a second."""
 
 WATCHED: Final = (
     zmq.EVENT_ACCEPTED
