@@ -27,6 +27,7 @@ def main() -> int:
         plant=options.plant,
         max_failures=options.failures,
         on_progress=show_progress,
+        on_failure=lambda failure: print(failure.text, flush=True),
     )
     return report(tally)
 
@@ -49,8 +50,6 @@ def show_progress(tally: Tally) -> None:
 
 def report(tally: Tally) -> int:
     """Print what was found."""
-    for failure in tally.failures:
-        print(failure.text)
     rules = Counter(rule for failure in tally.failures for rule in failure.rules)
     for rule, times in rules.most_common():
         print(f"{rule}: broken in {times} seeds")

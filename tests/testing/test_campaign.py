@@ -5,6 +5,7 @@ import pytest
 
 from splice.testing import campaign
 from splice.testing.campaign import Portion, run_campaign, run_one, run_portion
+from splice.testing.recorder import Recorder
 from splice.testing.trial import Trial
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,20 @@ def test_a_trial_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> Non
     assert failure is not None
     assert failure.rules == ("no hang",)
     assert "did not end within 1 s" in failure.text
+
+
+def test_a_handler_that_never_ends_is_a_failure_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def spin(recorder: Recorder, process: object, message: int) -> None:
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Recorder, "handled", spin)
+    monkeypatch.setattr(campaign, "TRIAL_SECONDS", 0.5)
+    failure, _ = run_one(5)
+    assert failure is not None
+    assert "no hang" in failure.rules
 
 
 def test_an_error_that_stops_a_trial_is_a_failure(

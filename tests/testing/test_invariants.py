@@ -124,6 +124,9 @@ GOOD: dict[str, Callable[[Story], Story]] = {
     "a monitor of a child that has ended before, and lives again": lambda s: (
         s.over(B, "Oops").born(B).sent(1, "monitor").sent(2, "link")
     ),
+    "a monitor and a link on their way while a child was made again": lambda s: (
+        s.sent(1, "monitor").sent(2, "link").over(B, "Oops").born(B)
+    ),
     "a monitor of nobody": lambda s: s.sent(1, "monitor", to="n2.1:nobody").verdict(
         1, "answered", "noproc"
     ),

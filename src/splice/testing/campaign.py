@@ -28,6 +28,9 @@ PORTION: Final = 25
 TRIAL_SECONDS: Final = 60
 """Real time for one trial: a thousand times what it takes, on a machine as busy as can be."""
 
+AGAIN_SECONDS: Final = 0.1
+"""Until a trial that goes on nevertheless is ended once more: some turns of its loop."""
+
 HANGS: Final = "no hang"
 """The rule that a trial breaks which does not come to its end."""
 
@@ -35,8 +38,11 @@ CRASHES: Final = "no crash"
 """The rule that an error breaks which stops the trial itself."""
 
 
-class Hang(Exception):
-    """A trial did not come to its end."""
+class Hang(KeyboardInterrupt):
+    """A trial did not come to its end.
+
+    A kind of Ctrl-C, for a loop hands on nothing else that its callbacks raise.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +103,22 @@ class Portion:
 
 def run_one(seed: int, plant: str = "") -> tuple[Failure | None, int]:
     """Run one trial; return what it found, if anything, and how many events there were."""
-    previous = signal.signal(signal.SIGALRM, _give_up)
-    signal.alarm(TRIAL_SECONDS)
+    alarm = _Alarm()
+    previous = signal.signal(signal.SIGALRM, alarm.ring)
+    # again and again: the first one may hit a handler, and end only that process
+    signal.setitimer(signal.ITIMER_REAL, TRIAL_SECONDS, AGAIN_SECONDS)
     try:
         outcome = Trial(seed, plant).run()
-    except Hang as hang:
-        return Failure(seed, (HANGS,), f"seed {seed}: {hang}"), 0
+    except Hang:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     except Exception:  # a defect of splice that came out where the trial itself runs
         text = f"seed {seed}: {traceback.format_exc()}"
         return Failure(seed, (CRASHES,), text), 0
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+    if alarm.text:
+        return Failure(seed, (HANGS,), f"seed {seed}: {alarm.text}"), 0
     if not outcome.violations:
         return None, len(outcome.history)
     rules = tuple(dict.fromkeys(v.rule for v in outcome.violations))
@@ -135,6 +145,7 @@ def run_campaign(
     plant: str = "",
     max_failures: int | None = None,
     on_progress: Callable[[Tally], None] = lambda _: None,
+    on_failure: Callable[[Failure], None] = lambda _: None,
 ) -> Tally:
     """Run many trials.
 
@@ -145,6 +156,7 @@ def run_campaign(
         plant: the defect to put in, or an empty text.
         max_failures: begin no more after so many; None goes on.
         on_progress: called with what there is whenever a portion is done.
+        on_failure: called with each failure as soon as it is known.
     """
     tally, begun = Tally(), time.monotonic()
     portions = _portions(seeds, plant)
@@ -168,7 +180,10 @@ def run_campaign(
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                _add(tally, future.result())
+                part = future.result()
+                _add(tally, part)
+                for failure in part.failures:
+                    on_failure(failure)
             tally.seconds = time.monotonic() - begun
             on_progress(tally)
     tally.failures.sort(key=lambda failure: failure.seed)
@@ -186,9 +201,22 @@ def _add(tally: Tally, part: Tally) -> None:
     tally.failures += part.failures
 
 
-def _give_up(number: int, frame: Any) -> None:
-    where: list[str] = []
-    while frame is not None and len(where) < 6:
-        where.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
-        frame = frame.f_back
-    raise Hang(f"did not end within {TRIAL_SECONDS} s; it was at {', '.join(where)}")
+class _Alarm:
+    """Interrupts a trial that takes too long, and remembers where it was.
+
+    Attributes:
+        text: what is to be told; empty while there was no need.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def ring(self, number: int, frame: Any) -> None:
+        """Raise `Hang` wherever the trial is."""
+        where: list[str] = []
+        while frame is not None and len(where) < 6:
+            where.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+            frame = frame.f_back
+        at = ", ".join(where)
+        self.text = self.text or f"did not end within {TRIAL_SECONDS} s; it was at {at}"
+        raise Hang(self.text)

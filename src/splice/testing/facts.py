@@ -149,6 +149,11 @@ class Facts:
             reasons.append("node down")
         return reasons
 
+    def is_alive(self, place: str) -> bool:
+        """Tell whether a process lives in the end, perhaps after several lives."""
+        lives = self._lives.get(place)
+        return bool(lives and not lives[-1][1]) and not self.is_down(node_of(place))
+
     def is_down(self, node: str, by: float = inf) -> bool:
         """Tell whether a node was dead by then; of an address, whether one there was."""
         return any(
