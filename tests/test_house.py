@@ -21,6 +21,7 @@ BROAD_EXCEPTS = {
     "cluster/bench.py:Bench._call": "the function of a call",
     "cluster/bench.py:Bench._run": "the function of a map",
     "cluster/bench.py:_again": "the function of a map",
+    "cluster/maps.py:_collect": "none: it settles the promise of a map_async",
     "cluster/running.py:MapRun._next_items": "the iterable of a map",
     "cluster/worker.py:_live_as_node": "none: it is raised on the main thread, or logged",
     "actor/endings.py:_cleaning": "an async sp_terminate",

@@ -167,7 +167,7 @@ def test_a_shutdown_stops_a_map_of_another_thread(begun: str) -> None:
     c = session(1)
     thread, outcomes = in_a_thread(lambda: c.map(wait_for_ever, [begun]))
     Path(begun).read_text()
-    c.shutdown()
+    c.shutdown(cancel=True)
     thread.join(10)
     assert isinstance(outcomes[0], splice.SpliceError)
     assert "shut down" in str(outcomes[0])
@@ -178,7 +178,7 @@ def test_a_shutdown_stops_an_apply_and_does_not_wait_for_its_end(begun: str) -> 
     thread, outcomes = in_a_thread(lambda: c.apply(wait_for_ever, begun))
     Path(begun).read_text()
     began = time.monotonic()
-    c.shutdown()
+    c.shutdown(cancel=True)
     assert time.monotonic() - began < 3  # and not the 5 s after which it is killed
     thread.join(10)
     assert isinstance(outcomes[0], splice.CompositeError)

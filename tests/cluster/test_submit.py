@@ -235,7 +235,7 @@ def test_a_shutdown_fails_the_calls_that_are_not_done(gates: list[str]) -> None:
     c = session(1)
     calls = [c.submit(wait_for_ever, gates[0]), c.submit(abs, -1)]
     opened(gates[0])
-    c.shutdown()
+    c.shutdown(cancel=True)
     for call in calls:
         with pytest.raises(splice.SpliceError, match="shut down"):
             call.get(timeout=20)

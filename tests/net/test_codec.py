@@ -704,3 +704,10 @@ def test_an_error_that_is_no_error_payload_is_named():
 def test_a_far_traceback_pickles():
     copy = pickle.loads(pickle.dumps(RemoteTraceback("lines")))
     assert str(copy) == '\n"""\nlines"""'
+
+
+def test_a_cloudpickle_that_another_thread_is_importing_has_registered_nothing(
+    monkeypatch,
+):
+    monkeypatch.setitem(sys.modules, "cloudpickle", types.ModuleType("cloudpickle"))
+    assert decode(encode([1], [])) == [1]

@@ -72,6 +72,19 @@ class Outcome(NamedTuple):
     failures: tuple[tuple[int, Packed], ...] | list[tuple[int, Packed]] = ()
 
 
+class Starred:
+    """Calls a function with the parts of an item."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise TypeError(f"a map wants a function, not {function!r}")
+        self._function = function
+
+    def __call__(self, item: Iterable[Any], *extra: Any) -> Any:
+        """Call it."""
+        return self._function(*item, *extra)
+
+
 class Interrupted(BaseException):
     """Raised in user code that is to be stopped; not for its ``except Exception``."""
 

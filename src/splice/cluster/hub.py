@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, Final, cast
 
-from splice.actor.promise import ERROR, Promise
+from splice.actor.promise import ERROR, PENDING, Promise
 from splice.cluster.batches import Batch
 from splice.cluster.bench import DONE, RETURNED, Order, Outcome
 from splice.cluster.crew import Crew, Seat, tell_if_alive
 from splice.cluster.ledger import Given, Ledger
 from splice.cluster.work import Call, Calls, MapWork, Work
-from splice.errors import SpliceError, TimeoutError
+from splice.errors import Cancelled, SpliceError, TimeoutError
 from splice.worker_died import WorkerDied
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class Hub:
         self._calls: dict[tuple[int, float | None], Calls] = {}
         self._numbers = count(1)
         self._is_stirred = False
+        self._is_ending = False
         self._is_closed = False
+        self._idle = Promise(node.scheduler)
 
     def new_number(self) -> int:
         """Return a number for a map.  Thread-safe."""
@@ -62,7 +64,7 @@ class Hub:
 
     def begin(self, work: MapWork) -> None:
         """Begin a map; its caller is asked for its batches."""
-        if self._is_closed or self.crew.is_closing:
+        if self._is_ending or self.crew.is_closing:
             work.end(SpliceError("the session was shut down before the map"))
             return
         self._maps[work.number] = work
@@ -81,9 +83,14 @@ class Hub:
         self._ledger.supply(work, batches)
         self._stir()
 
+    def have_read(self, work: MapWork, count: int) -> None:
+        """The caller of a map has taken outcomes."""
+        work.unread -= count
+        self._stir()
+
     def submit(self, call: Call, options: Calls) -> None:
         """Have one function called, on whichever worker is free first."""
-        if self._is_closed or self.crew.is_closing:
+        if self._is_ending or self.crew.is_closing:
             call.fail(SpliceError("the session was shut down before the call"))
             return
         calls = self._calls.setdefault((options.retries, options.timeout), options)
@@ -104,7 +111,7 @@ class Hub:
         """Stop a map: nothing more is given out, what is in work is interrupted."""
         if not work.is_over:
             self._stop(self._ledger.cancel(work))
-            self._finish(work, None)
+            self._finish(work, Cancelled("the map was stopped"))
 
     def cancel_call(self, call: Call, is_begun_too: bool) -> bool | Promise:
         """Give one call up; a promise of whether that succeeded where it has been given out."""
@@ -145,6 +152,7 @@ class Hub:
                 self._finish(work, None)
             else:
                 work.want(self._ledger.wanted(work))
+        self._look_whether_idle()
 
     def _order(self, given: Given[Seat]) -> Order:
         work, batch, seat = cast("Work", given.share), given.batch, given.worker
@@ -173,7 +181,7 @@ class Hub:
 
     def heard(self, seat: Seat, answer: Promise) -> None:
         """Take in the outcomes that a worker has sent."""
-        if self._is_closed:
+        if self._is_closed or self.crew.is_closing:
             return
         if answer.state == ERROR:
             # the end of its OS process tells the rest; a node lost alive must not linger
@@ -304,8 +312,9 @@ class Hub:
     @property
     def is_busy(self) -> bool:
         """Whether there is work."""
-        calls = (calls.waiting or calls.out for calls in self._calls.values())
-        return bool(self._maps) or any(calls)
+        waiting = (batch for calls in self._calls.values() for batch in calls.waiting)
+        held = (given.batch for given in self._ledger.held())
+        return bool(self._maps) or any(not b.is_void for b in chain(waiting, held))
 
     def _share_out(self) -> None:
         for work in (*self._maps.values(), *self._calls.values()):
@@ -325,18 +334,39 @@ class Hub:
 
     # ---- the end
 
-    async def close(self) -> None:
-        """Stop all work and end all workers."""
-        if not self._is_closed:
-            self._is_closed = True
-            ended = SpliceError("the session was shut down meanwhile")
-            held = self._ledger.held()
-            self.give_up(ended)
-            for given in held:
-                self._watch_no_more(given.worker)
-                if isinstance(given.share, Calls):
-                    given.share.fail(given.batch, ended)
+    async def close(self, cancel: bool) -> None:
+        """End all workers, behind the work that was begun; or stop that at once, by `cancel`."""
+        self._is_ending = True
+        if cancel:
+            self.stop_all()
+        else:
+            for work in list(self._maps.values()):
+                if work.is_stream:  # it may be that nobody reads it any more
+                    self._stop(self._ledger.cancel(work))
+                    self._finish(
+                        work, SpliceError("the session was shut down meanwhile")
+                    )
+            self._look_whether_idle()
+            await self._idle
+        self._is_closed = True
         await self.crew.close()
+
+    def stop_all(self) -> None:
+        """Stop all work."""
+        self._is_ending = True
+        ended = SpliceError("the session was shut down meanwhile")
+        held = self._ledger.held()
+        self.give_up(ended)
+        for given in held:
+            self._watch_no_more(given.worker)
+            if isinstance(given.share, Calls):
+                given.share.fail(given.batch, ended)
+                given.batch.is_void = True
+        self._look_whether_idle()
+
+    def _look_whether_idle(self) -> None:
+        if self._is_ending and self._idle.state == PENDING and not self.is_busy:
+            self._idle.resolve(None)
 
 
 class _Heard:

@@ -94,6 +94,15 @@ class MapRun:
         if not self.work.is_over:
             self._node.soon(self._hub.cancel, self.work)
 
+    def take(self) -> list[Part]:
+        """Return the outcomes that have come since the last call."""
+        parts: list[Part] = []
+        while self.work.parts:
+            parts.append(self.work.parts.popleft())
+        if parts:
+            self._node.soon(self._hub.have_read, self.work, len(parts))
+        return parts
+
     def collect(self) -> list[Part]:
         """Wait for all outcomes; return them in no order.
 
@@ -111,7 +120,7 @@ class MapRun:
             self.show()
             if self.work.error is not None:
                 raise self.work.error
-            return self.work.take()
+            return list(self.work.parts)
         finally:
             self.close()
 

@@ -14,23 +14,22 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from splice.actor.combine import syncmany
 from splice.actor.promise import Promise
-from splice.cluster.batches import Cutter
 from splice.cluster.hub import Hub
-from splice.cluster.outcomes import OnError, assemble, composite
+from splice.cluster.maps import Maps
+from splice.cluster.outcomes import composite
 from splice.cluster.packed import Packed, pack
-from splice.cluster.progress import Shown, progress_for
-from splice.cluster.running import MapRun
 from splice.cluster.source import LocalSource, WorkerSource
-from splice.cluster.work import Call, Calls, MapWork
+from splice.cluster.work import Call, Calls
 from splice.errors import Cancelled, SpliceError
 from splice.net.codec import encode
 from splice.node.current import node_here
+from splice.node.runtime import runtime
 from splice.node.view import View
 
 
@@ -66,7 +65,7 @@ def session(
     )
 
 
-class Session:
+class Session(Maps):
     """One client's own workers, from start to shutdown.
 
     Usable from any thread, and as a context manager that shuts it down.
@@ -99,102 +98,19 @@ class Session:
             if worker_count is None:
                 number = max(1, granted.capacity.slots)
         self._size = number
+        self._spawned = -1
         self._hub = Hub(self._node, source, number)
         self._ended: Promise | None = None
         try:
             wait(self._node.on_thread(self._hub.crew.hire))
         except BaseException:
-            self.shutdown()
+            self.shutdown(cancel=True)
             raise
 
     @property
     def workers(self) -> View[str]:
         """The addresses of the workers' nodes."""
         return View(self._node.on_thread(self._hub.crew.addresses))
-
-    def map(
-        self,
-        function: Callable[..., Any],
-        items: Iterable[Any],
-        *extra: Any,
-        chunksize: int | None = None,
-        retries: int = 2,
-        retry_on: tuple[type[BaseException], ...] = (),
-        timeout: float | None = None,
-        progress: Shown = False,
-        on_error: OnError = "raise",
-    ) -> list[Any]:
-        """Call ``function(item, *extra)`` for each item on the workers.
-
-        Args:
-            function: any callable; lambdas and closures too.
-            items: any iterable; it is read in the thread that calls this.
-            extra: further arguments, the same for every call; they travel once a worker.
-            chunksize: items in a batch; None adapts it by measured duration.
-            retries: how often an item is given out again after a worker's death; 0: never twice.
-            retry_on: errors after which an item is tried again too; `TimeoutError` may be one.
-            timeout: seconds for each item, None for ever; its worker is freed, by force if need be.
-            progress: show a bar on a terminal, else lines, on standard error; or a function that
-                is called with the items done and all items (None: unknown).
-            on_error: ``"raise"`` raises when all is done, ``"return"`` puts the error in the place
-                of the item's answer.
-
-        Returns:
-            The answers in the order of the items.
-
-        Raises:
-            CompositeError: some calls failed; it holds the results there are, and the errors by
-                index.
-            UnpicklableError: the function or an extra argument cannot travel.
-            KeyboardInterrupt: Ctrl-C; the work is stopped, not only the waiting.
-        """
-        run = self._run(
-            function,
-            items,
-            extra,
-            chunksize=chunksize,
-            retries=retries,
-            retry_on=retry_on,
-            timeout=timeout,
-            progress=progress,
-            on_error=on_error,
-        )
-        return assemble(run.collect(), on_error)
-
-    def _run(
-        self,
-        function: Callable[..., Any],
-        items: Iterable[Any],
-        extra: tuple[Any, ...],
-        *,
-        chunksize: int | None,
-        timeout: float | None,
-        retry_on: tuple[type[BaseException], ...],
-        progress: Shown,
-        on_error: OnError,
-        **options: Any,
-    ) -> MapRun:
-        """Begin a map."""
-        self._check_open()
-        if not callable(function):
-            raise TypeError(f"map wants a function, not {function!r}")
-        if on_error not in ("raise", "return"):
-            raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
-        if timeout is not None:
-            if chunksize not in (None, 1):
-                raise ValueError("items with a timeout travel singly: no chunksize")
-            chunksize = 1
-        cutter = Cutter(items, chunksize=chunksize)
-        work = MapWork(
-            self._node,
-            self._hub.new_number(),
-            pack((function, extra, retry_on)),
-            cutter,
-            timeout=timeout,
-            retry_on=retry_on,
-            **options,
-        )
-        return MapRun(self._node, self._hub, work, cutter, progress_for(progress))
 
     def submit(
         self,
@@ -268,13 +184,49 @@ class Session:
         self._hub.call_everywhere(calls)
         return [call.answer for call in calls]
 
-    def shutdown(self) -> None:
-        """Stop the work and end the workers; returns when their OS processes are gone."""
-        if self._ended is None:
-            self._ended = self._node.run_coroutine(self._hub.close)
+    def spawn(self, what: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Make a process on one of the workers, each in turn; `runtime.spawn` otherwise."""
+        addresses = self._addresses()
+        self._spawned += 1
+        where = addresses[self._spawned % len(addresses)]
+        return runtime.spawn(what, *args, sp_dest=where, **kwargs)
+
+    def spawn_scatter(
+        self, what: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> View[Any]:
+        """Make a process on each worker; a view of their proxies, in the order of `workers`."""
+        return runtime.spawn_scatter(self._addresses(), what, *args, **kwargs)
+
+    def _addresses(self) -> View[str]:
+        self._check_open()
+        addresses = self.workers
+        if not addresses:
+            raise SpliceError("the session has no worker just now: all of them died")
+        return addresses
+
+    def shutdown(self, *, cancel: bool = False) -> None:
+        """End the workers; returns when their OS processes are gone.
+
+        What was begun may end before, but for iterators of `imap`, which get no more.
+
+        Args:
+            cancel: stop all work at once instead.
+        """
+        ended = self._begin_end(cancel=cancel)
         # the node may have been shut down before, and the workers with it
         with contextlib.suppress(Cancelled):
-            self._ended.get()
+            try:
+                ended.get()
+            except KeyboardInterrupt:
+                self._begin_end(cancel=True).get()
+                raise
+
+    def _begin_end(self, *, cancel: bool) -> Promise:
+        if self._ended is None:
+            self._ended = self._node.run_coroutine(partial(self._hub.close, cancel))
+        elif cancel:
+            self._node.soon(self._hub.stop_all)
+        return self._ended
 
     @property
     def _is_closed(self) -> bool:
@@ -287,8 +239,17 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.shutdown()
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        self.shutdown(cancel=kind is not None)
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, *exc_info: object
+    ) -> None:
+        with contextlib.suppress(Cancelled):
+            await self._begin_end(cancel=kind is not None)
 
     def __repr__(self) -> str:
         if self._is_closed:

@@ -6,6 +6,7 @@ the thread of the client's node, but for what says otherwise.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -69,6 +70,7 @@ class MapWork(Work):
         is_over: no more outcomes come.
         error: why it ended before its end.
         done: items whose outcome is known.
+        parts: outcomes that the caller may take.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class MapWork(Work):
         self.function = function
         self.retries_timeouts = issubclass(TimeoutError, retry_on)
         self.collector = Collector(in_order=is_ordered)
+        self.parts: deque[Part] = deque()
         self.news = Promise(node.scheduler)
         self.wanted = 0
         self.is_asked = False
@@ -116,16 +119,14 @@ class MapWork(Work):
 
     def add(self, part: Part) -> None:
         """Take in the outcome of some items."""
+        if self.is_over:
+            return
         self.unread += 1
         self.collector.add(part)
-        if self.is_stream:
+        ready = self.collector.take()
+        self.parts += ready
+        if ready and self.is_stream:
             self.tell()
-
-    def take(self) -> list[Part]:
-        """Return the outcomes that can be given to the user now."""
-        parts = self.collector.take()
-        self.unread -= len(parts)
-        return parts
 
     def want(self, count: int) -> None:
         """Ask the caller for batches, unless it was asked before."""

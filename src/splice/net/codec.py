@@ -355,7 +355,9 @@ def _is_frozen(raw: memoryview) -> bool:
 
 def _has_by_value_modules() -> bool:
     cloudpickle = sys.modules.get("cloudpickle")
-    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
+    # another thread may be importing it just now: then nothing is registered
+    registered = getattr(cloudpickle, "list_registry_pickle_by_value", None)
+    return registered is not None and bool(registered())
 
 
 def _own_buffers(payload: list[Any], buffers: Iterable[Buffer]) -> list[Buffer]:
