@@ -1,4 +1,4 @@
-"""Any sequence of deaths, restarts and partitions leaves a cluster that is right in the end."""
+"""Any sequence of deaths, restarts, frosts and partitions leaves a right cluster in the end."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ class Fate:
         self.master: Node | None = None
         self.instances = [cluster.start_instance(SLOTS) for _ in range(3)]
         self.sessions = [Session(cluster) for _ in range(2)]
+        self.frozen: list[Node] = []
         self.cuts: list[tuple[str, str]] = []
 
     def start_master(self) -> None:
@@ -97,7 +98,18 @@ class Fate:
         self.cuts.append((one, other))
         self.sim.network.cut(one, other)
 
+    def freeze(self) -> None:
+        nodes = self.instances + [s.node for s in self.sessions]
+        if self.master is not None:
+            nodes.append(self.master)
+        node = self.random.choice(nodes)
+        if node not in self.frozen:
+            self.frozen.append(node)
+            self.sim.freeze(node)
+
     def heal(self) -> None:
+        while self.frozen:
+            self.sim.thaw(self.frozen.pop())
         while self.cuts:
             self.sim.network.heal(*self.cuts.pop())
 
@@ -110,13 +122,14 @@ class Fate:
             self.replace_client,
             self.kill_worker,
             self.cut,
+            self.freeze,
             self.heal,
         ]
         self.random.choice(events)()
         self.sim.advance(self.random.choice([0.001, 0.01, 0.3, 3.0, 20.0]))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 def test_whatever_happens_all_slots_are_shared_and_nothing_is_left(
     make_cluster: Any, seed: int
 ) -> None:
