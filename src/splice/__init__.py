@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from splice.actor.childspec import ChildCounts, ChildInfo, child
     from splice.actor.supervisor import Supervisor
     from splice.net.lives import NodeEvent
+    from splice.node.room import ready
 
 # loaded when it is used: supervision takes 8 ms, and what has to do with other nodes asyncio
 _LATER = {
@@ -59,6 +60,7 @@ _LATER = {
     "NodeEvent": "splice.net.lives",
     "Supervisor": "splice.actor.supervisor",
     "child": "splice.actor.childspec",
+    "ready": "splice.node.room",
 }
 
 
@@ -111,6 +113,7 @@ __all__ = [
     "blocking",
     "child",
     "gather",
+    "ready",
     "run",
     "runtime",
     "sync",

@@ -60,6 +60,10 @@ class Config:
     backlog_bytes: int = 64 * 2**20
     """Unsent and unacknowledged mail of one channel; over it senders wait."""
 
+    overload_timeout: float = 30.0
+    """Seconds that a sender waits for room before it gets `Overloaded`: as long as for a node
+    that is not up yet.  Two processes that flood each other would wait for ever."""
+
     window_bytes: int = 256 * 2**20
     """Mail from afar that a node takes in before its processes have handled it."""
 

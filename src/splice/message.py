@@ -10,6 +10,7 @@ with the sender (`net.codec` puts only immutable scalars or finished payloads in
     (SIGNAL,   name, resource, source, value)          see `node.signals`
     (CANCEL,   id, asked, is_begun_too)                give up the request with the id `asked`
     (HELD,     id)                                     a tell waits for a name to be made
+    (ROOM,     resource, has_room)                     its mailbox is full, or has room again
     (SIGNAL,   "probe", id, turn, hops)                what does the debtor of our request wait for?
     (SIGNAL,   "ring", id, turn, hops)                 a ring was found: does it still stand?
 
@@ -32,6 +33,7 @@ REFUSED: Final = 3
 TELL: Final = 4
 CANCEL: Final = 5
 HELD: Final = 6
+ROOM: Final = 7
 
 Entry = tuple[Any, ...]
 """One message as it stands in a batch."""

@@ -88,12 +88,14 @@ class Scheduler:
         on_end: called with the cell and the reason when a process has ended.
         on_abandon: called when it was abandoned: its loop was gone, and nobody had closed it.
         cell_class: gives the class of a process's record; None for always `Cell`.
+        overload_timeout: seconds that a sender waits for room in a full mailbox.
         home: the node; set before the first process is made.
     """
 
     home: Home
 
     is_near: ClassVar[bool] = False
+    overload_timeout: float = 30.0
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, *, blocking_threads: int = 32

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from splice.actor.cell import Cell
 from splice.actor.endings import background, clean_up, end, failed, kill
 from splice.actor.handlers import Handler, RunningTask
+from splice.actor.limited import limited_cell
 from splice.actor.process import Process
 from splice.actor.promise import PENDING, Promise
 from splice.actor.proxy import Proxy, proxy_class
@@ -114,7 +115,11 @@ def spawn(
         directory.check_name(name)
     choose = scheduler.cell_class
     kind = Cell if choose is None else choose(cls)
-    cell = kind(scheduler, directory.new_id() if name is None else name)
+    ident = directory.new_id() if name is None else name
+    cell = kind(scheduler, ident)
+    limit = cls.sp_mailbox_limit  # type: ignore[attr-defined]  # of a Process
+    if limit is not None:
+        cell = limited_cell(kind, scheduler, ident, limit)
     directory.add(cell)
     message = Promise(cell, CONSTRUCT, (cls, args, kwargs))
     cell.put(message)

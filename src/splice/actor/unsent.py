@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from splice.actor.handlers import Handler
-from splice.actor.promise import Promise
+from splice.actor.promise import Promise, Tell
 from splice.actor.proxy import BoundHandler, Proxy, ProxyTarget
+from splice.errors import Overloaded
 
 
 def _proxy_of(message: Unsent) -> Proxy:
@@ -70,8 +71,16 @@ class Unsent:
             self._send = pack(handler, args, kwargs)
 
     def send(self) -> Promise:
-        """Send it; a promise of delivery, as of `tell`."""
-        return self._send()
+        """Send it; a promise of delivery, as of `tell`.
+
+        A timer does not wait for room: the promise fails where a sender would have to.
+        """
+        try:
+            return self._send()
+        except Overloaded as error:
+            message = Tell(self.target, self._handler)
+            message.reject(error)
+            return message
 
     def __str__(self) -> str:
         return f"{self.target}.{self._handler.name}"

@@ -149,7 +149,7 @@ class Crew:
         if seat.is_leaving:
             return
         where = url(NAME, hired.address, hired.incarnation)
-        seat.proxy = proxy_class(Worker)(Remote(self._node, where))
+        seat.proxy = proxy_class(Worker)(Remote(self._node, where, waits=False))
         self._boss.welcome(seat)
 
     def _has_ended(self, hired: Hired, ended: Promise) -> None:

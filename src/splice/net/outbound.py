@@ -139,7 +139,12 @@ class Flight:
 
 
 class Outbound:
-    """One direction of a channel, from the sender's point of view."""
+    """One direction of a channel, from the sender's point of view.
+
+    Attributes:
+        waiting_bytes: of what is in no frame yet.
+        room: how many may wait; over it `is_full`, and senders should hold on.
+    """
 
     first_credit = FIRST_CREDIT
 
@@ -169,6 +174,7 @@ class Outbound:
         """Begin a new epoch: numbers and credit start again; what waits goes on waiting."""
         self.flights: deque[Flight] = deque()
         self.flying_bytes = 0
+        self.room = self._config.backlog_bytes
         self.sequence = 0
         self.spent = 0
         self.credit = self.first_credit
@@ -195,6 +201,16 @@ class Outbound:
     def backlog_bytes(self) -> int:
         """Bytes that were not sent or are not acknowledged."""
         return self.waiting_bytes + self.flying_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """The backlog is over its limit; nothing is refused here."""
+        return self.waiting_bytes > self.room
+
+    @property
+    def is_stuck(self) -> bool:
+        """Mail waits for the receiver, which has credit for no more of it."""
+        return bool(self.mail or self.bulk.waiting) and self.spent >= self.credit
 
     @property
     def is_empty(self) -> bool:
@@ -255,7 +271,7 @@ class Outbound:
         told: list[Outgoing] = []
         while self.flights and self.flights[0].sequence <= ack:
             flight = self.flights.popleft()
-            self.flying_bytes -= flight.size
+            self._fly(-flight.size)
             self._cursor = max(0, self._cursor - 1)
             told += [m for m in flight.messages if m.delivery is not None]
         return told
@@ -327,7 +343,7 @@ class Outbound:
         size = sum([message.size for message in messages])
         self.spent += cost
         self.waiting_bytes -= size
-        self.flying_bytes += size
+        self._fly(size)
         return Flight(
             self._number(),
             Kind.MAIL,
@@ -356,11 +372,15 @@ class Outbound:
         self._left -= size
         self.spent += cost
         self.waiting_bytes -= size
-        self.flying_bytes += size
+        self._fly(size)
         messages = [] if ended is None else [ended]
         return Flight(
             self._number(), Kind.PIECE, [piece], messages, size=size, cost=cost
         )
+
+    def _fly(self, size: int) -> None:
+        self.flying_bytes += size
+        self.room -= size
 
     def _take(self) -> tuple[list[Outgoing], int]:
         """Return the messages of the next frame and the credit they cost.

@@ -135,6 +135,11 @@ class Peer(Sleeper):
         """What the mail that comes from it now is counted by; see `Peers.consumed`."""
         return self._line.channel.inbound.credit
 
+    @property
+    def is_full(self) -> bool:
+        """Senders should wait until `when_roomy` calls."""
+        return self._line.outbound.is_full
+
     def send(self, message: Outgoing) -> None:
         """Send a message at the next `Peers.flush`, or when the node can be reached."""
         line = self._line

@@ -38,6 +38,7 @@ from splice.net.actions import (
 )
 from splice.net.channel import Channel
 from splice.net.connections import Connections
+from splice.net.ended import Ended
 from splice.net.frames import (
     FrameError,
     decode_batch,
@@ -54,10 +55,6 @@ from splice.net.receiver import Receiver
 from splice.net.timers import Timers
 from splice.net.window import Credit, Window
 from splice.net.wire import Buffer, Down, Wire
-
-ENDED_KEPT: Final = 10_000
-"""Ended incarnations whose end is remembered, about 2 MB: mail to one that is forgotten fails
-too, after a dial."""
 
 BAD_FRAMES: Final = 3
 """Frames that cannot be read until their sender is given up: one may be an accident, and what
@@ -104,7 +101,7 @@ class Peers:
         self._wire: Wire
         self._by_address: dict[str, Peer] = {}
         self._by_incarnation: dict[int, Peer] = {}
-        self._ended: dict[int, Cause] = {}
+        self._ended = Ended()
         self._window = Window(config.window_bytes)
         self._connections: Connections
         self._dirty: list[Peer] = []
@@ -155,6 +152,10 @@ class Peers:
         elif not peer.is_connected and not peer.may_be_dialled(self._machine):
             peer.address = address  # what we knew leads nowhere
         return peer
+
+    def find(self, address: str) -> Peer | None:
+        """Return the peer that an address means now, if there is one.  Thread-safe."""
+        return self._by_address.get(address)
 
     def flush(self) -> None:
         """Send what was given to peers since the last time; at the end of every turn."""
@@ -422,8 +423,6 @@ class Peers:
         if cause.is_final and peer.incarnation is not None:
             peer.ended = self._ended[peer.incarnation] = cause
             self._by_incarnation.pop(peer.incarnation, None)
-            if len(self._ended) > ENDED_KEPT:
-                del self._ended[next(iter(self._ended))]
         if peer.incarnation is not None and (
             self._by_address.get(peer.address) is peer
         ):

@@ -14,13 +14,13 @@ from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy
 from splice.errors import ProcessKilled
 from splice.node.fates import join
-from splice.node.remote import Named, not_there
+from splice.node.remote import AGENT, Named, not_there
 from splice.uri import Resource
 
 if TYPE_CHECKING:
     from splice.node.node import Node
 
-NAME = "node"
+NAME = AGENT
 
 
 def _note_drawer(asker: Any, made: Promise) -> None:

@@ -12,6 +12,7 @@ from splice.actor.promise import PENDING, Promise
 from splice.errors import NodeLost, SpliceError
 from splice.log import logger
 from splice.net.codec import encode
+from splice.node.remote import Remote
 from splice.uri import url
 
 if TYPE_CHECKING:
@@ -197,9 +198,10 @@ class Children:
             await _settled(child.ended)
 
     def _ask_to_leave(self, child: ChildNode) -> None:
-        agent = self._node.connect(url("node", child.address, child.incarnation))
+        where = url("node", child.address, child.incarnation)
+        agent = Remote(self._node, where, waits=False)
         # its answer may be lost on the way out: that it has ended is what counts
-        answer: Promise = agent._sp_target.ask(_SHUTDOWN, (), None)
+        answer: Promise = agent.ask(_SHUTDOWN, (), None)
         answer.add_done_callback(partial(_log.debug, "leave: %s: %r", child.address))
 
     def ended_of(self, address: str) -> Promise | None:

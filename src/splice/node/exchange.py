@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 from splice.actor.handlers import NamedHandler, handlers_of
+from splice.actor.limited import LimitedCell
 from splice.actor.promise import PENDING, VALUE, Promise, Tell
 from splice.errors import DeliveryError, NodeLost, SpliceError
 from splice.log import logger
@@ -27,6 +27,7 @@ from splice.message import (
     REFUSED,
     REQUEST,
     RESPONSE,
+    ROOM,
     SIGNAL,
     TELL,
     Entry,
@@ -41,12 +42,14 @@ from splice.net.codec import (
 )
 from splice.net.frames import MALFORMED, FrameError
 from splice.net.outbound import Outgoing
+from splice.node.crowds import Crowds
 from splice.node.current import decoding
+from splice.node.drawers import Drawers
 from splice.node.early import EarlyNames
 from splice.node.prober import PROBES, Prober
-from splice.node.remote import Dialogue, Remote, not_there
+from splice.node.remote import AGENT, Dialogue, Remote, not_there
 from splice.node.replies import (
-    Receipt,
+    Receipts,
     Reply,
     Verdict,
     again,
@@ -58,9 +61,7 @@ from splice.node.signals import Signals
 from splice.uri import Resource
 
 if TYPE_CHECKING:
-    from splice.actor.coroutine import Drawn
     from splice.net.peers import Peer
-    from splice.net.window import Credit
     from splice.node.node import Node
 
 FLUSH_MESSAGES: Final = 500
@@ -68,6 +69,7 @@ FLUSH_MESSAGES: Final = 500
 the other node idle meanwhile.  Half a frame: measured, 200 to 1,000 are alike."""
 
 _REQUESTS: Final = frozenset({REQUEST, TELL})
+_WORDS: Final = frozenset({HELD, ROOM})
 _OWED: Final = frozenset({REQUEST, TELL, CANCEL})
 
 _log = logger("node")
@@ -89,12 +91,13 @@ class Exchange:
         self._dialogues: dict[Peer, Dialogue] = {}
         self._message_ids = count(1)
         # by order of time, as a set would not be: a simulation is the same each time
-        self._drawn: dict[int | None, WeakKeyDictionary[Drawn, None]] = {}
+        self.drawers = Drawers(node)
         self.owing: dict[Peer, dict[int, Promise]] = {}
         self.prober = Prober(node, self)
         self._unsent = 0
         self.signals = Signals(node)
-        self._last_receipt: Receipt | None = None
+        self.crowds = Crowds(self)
+        self.receipts = Receipts(node, self)
         self.early = EarlyNames(node.loop)
 
     # ---- sending
@@ -105,8 +108,16 @@ class Exchange:
         target: Remote,
         packed: tuple[Any, Any],
         buffers: list[Any],
+        waits: bool = False,
     ) -> None:
-        """Send an encoded request; its promise waits in the dialogue with that node."""
+        """Send an encoded request; its promise waits in the dialogue with that node.
+
+        Args:
+            waits: hold on first while too much is under way there.
+
+        Raises:
+            Overloaded: that took too long, or nothing can wait here.
+        """
         if self._scheduler.is_closed:  # and this perhaps another thread, in its place
             message.reject(
                 NodeLost(f"{self._node} {self._node.end}", verdict="not delivered")
@@ -121,18 +132,27 @@ class Exchange:
             except (OSError, ValueError, SpliceError) as error:  # the sockets, the key
                 message.reject(error)
                 return
+        outbound = dialogue.peer.outbound
+        if waits and (outbound.waiting_bytes > outbound.room or dialogue.crowds):
+            self._node.room.wait(target, message)
+            self.send_request(message, target, packed, buffers)
+            return
         ident = next(self._message_ids)
         dialogue.asked[ident] = message
         message.next = ident  # it stands in no mailbox here
         args, kwargs = packed
         name = message.handler.name  # type: ignore[union-attr]
         size = size_of_request(args, kwargs, name, buffers)
+        resource = target.url.resource
+        # an agent stops and kills: it must hear of it when its node takes no mail any more
+        is_prompt = resource == AGENT and outbound.is_stuck
         if type(message) is Tell:
-            entry = (TELL, ident, target.url.resource, name, args, kwargs)
-            dialogue.peer.send(Outgoing(entry, tuple(buffers), message, False, size))
+            entry = (TELL, ident, resource, name, args, kwargs)
+            out = Outgoing(entry, tuple(buffers), message, is_prompt, size)
         else:
-            entry = (REQUEST, ident, target.url.resource, name, args, kwargs)
-            dialogue.peer.send(Outgoing(entry, tuple(buffers), None, False, size))
+            entry = (REQUEST, ident, resource, name, args, kwargs)
+            out = Outgoing(entry, tuple(buffers), None, is_prompt, size)
+        dialogue.peer.send(out)
         self._unsent += 1
         if self._unsent >= FLUSH_MESSAGES:
             self.flush()  # the other node works on these while we write more
@@ -187,9 +207,17 @@ class Exchange:
             dialogue.asked[ident] = word
             # prompt, and yet behind the request, which stands in a frame already
             entry = (CANCEL, ident, asked, is_begun_too)
-            self._send_word(dialogue.peer, entry)
+            self.send_word(dialogue.peer, entry)
             return verdict
         return False
+
+    def dialogue_with(self, target: Remote) -> Dialogue | None:
+        """Return the dialogue that `target` belongs to now, if there is one.  Thread-safe."""
+        dialogue = target.dialogue
+        if dialogue is None and self._node.peers is not None:
+            peer = self._node.peers.find(target.url.address)
+            dialogue = None if peer is None else self._dialogues.get(peer)
+        return dialogue
 
     def _dialogue(self, target: Remote) -> Dialogue:
         where = target.url
@@ -219,8 +247,8 @@ class Exchange:
                     self._take_refusal(peer, entry, supply)
                 elif kind == CANCEL:
                     self._take_cancel(peer, entry)
-                elif kind == HELD:
-                    self._take_held(peer, entry[1])
+                elif kind in _WORDS:
+                    self._take_word(self._dialogues.get(peer), entry)
                 elif kind == SIGNAL and entry[1] in PROBES:
                     self.prober.take(peer, entry)
                 elif kind == SIGNAL:
@@ -236,7 +264,7 @@ class Exchange:
         kind, ident, resource, name, args, kwargs = entry
         taken = [next(supply) for _ in range(buffer_count(args))]
         size = size_of_request(args, kwargs, name, taken)
-        receipt = self._receipt_for(peer, size)
+        receipt = self.receipts.make(peer, size)
         if type(args) is not tuple:
             try:
                 args, kwargs = decode_arguments(args, kwargs, taken)
@@ -258,20 +286,7 @@ class Exchange:
         is_kept = self._deliver(peer, message, resource, name, entry)
         if is_kept and kind == TELL:
             # goes out before the acknowledgement: it is not delivered yet
-            self._send_word(peer, (HELD, ident))
-
-    def _receipt_for(self, peer: Peer, size: int) -> Receipt:
-        """Return the waiter of a tell: the last one again, nearly always."""
-        credit, last = peer.credit, self._last_receipt
-        if last is None or last.credit is not credit or last.size != size:
-            last = self._last_receipt = Receipt(self, peer, credit, size)
-        return last
-
-    def handled(self, peer: Peer, credit: Credit, size: int) -> None:
-        """Give back the credit of a message that was handled, or never will be."""
-        peers = self._node.peers
-        if peers is not None and peers.consumed(peer, credit, 1, size):
-            self._scheduler.schedule()  # its turn ends with a flush
+            self.send_word(peer, (HELD, ident))
 
     def _deliver(
         self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
@@ -285,6 +300,8 @@ class Exchange:
         message.target = cell
         message.handler = handler or NamedHandler(name)
         cell.put(message)
+        if isinstance(cell, LimitedCell) and not cell.take_place():
+            self.crowds.note(peer, cell)
         return False
 
     def _keep_or_refuse(
@@ -305,7 +322,7 @@ class Exchange:
             return  # cancelled meanwhile
         self._deliver(peer, message, resource, name, entry)
         if entry[0] == TELL and message.handler is not None:  # in a mailbox at last
-            self._send_word(peer, (RESPONSE, entry[1], True, None))
+            self.send_word(peer, (RESPONSE, entry[1], True, None))
 
     def _refuse(self, peer: Peer, entry: Entry, error: BaseException) -> None:
         self.owing.get(peer, {}).pop(entry[1], None)
@@ -323,9 +340,10 @@ class Exchange:
             if message is not None and other.incarnation == peer.incarnation:
                 # what it settles the request with is sent first
                 message.call_off(verdict, is_begun_too=is_begun_too)
-        self._send_word(peer, (RESPONSE, ident, True, verdict.value is True))
+        self.send_word(peer, (RESPONSE, ident, True, verdict.value is True))
 
-    def _send_word(self, peer: Peer, entry: Entry) -> None:
+    def send_word(self, peer: Peer, entry: Entry) -> None:
+        """Send a plain message that needs no credit and goes ahead of mail."""
         peer.send(Outgoing(entry, (), None, True))
         self._scheduler.schedule()
 
@@ -357,10 +375,11 @@ class Exchange:
         promise = dialogue.asked.pop(ident, None) if dialogue else None
         return promise if promise is not None and promise.state == PENDING else None
 
-    def _take_held(self, peer: Peer, ident: int) -> None:
-        dialogue = self._dialogues.get(peer)
-        if dialogue is not None and ident in dialogue.asked:
-            dialogue.held.add(ident)
+    def _take_word(self, dialogue: Dialogue | None, entry: Entry) -> None:
+        if dialogue is not None and entry[0] == ROOM:  # None: given up since
+            self.crowds.take(dialogue, entry)
+        elif dialogue is not None and entry[1] in dialogue.asked:
+            dialogue.held.add(entry[1])
 
     def on_delivered(self, peer: Peer, messages: list[Outgoing]) -> None:
         """Settle the promises of delivery of tells that were acknowledged."""
@@ -386,29 +405,17 @@ class Exchange:
             elif message.entry[0] == SIGNAL:
                 self.signals.failed(peer, message.entry, error)
 
-    def note_drawer(self, peer: Peer, coroutine: Drawn) -> None:
-        """Take note that `peer` draws values out of a coroutine of this node."""
-        drawer = peer.incarnation
-        if drawer not in coroutine.sp_drawers:
-            coroutine.sp_drawers.add(drawer)
-            self._drawn.setdefault(drawer, WeakKeyDictionary())[coroutine] = None
-
-    def _end_drawn(self, drawer: int | None, error: DeliveryError) -> None:
-        """End the coroutines that only the lost node drew values out of."""
-        for coroutine in self._drawn.pop(drawer, ()):
-            coroutine.sp_drawers.discard(drawer)
-            if not coroutine.sp_drawers and not coroutine._sp_cell.has_ended:
-                self._node.stop(coroutine._sp_cell, again(error))
-
     def on_lost(self, peer: Peer, error: DeliveryError) -> None:
         """Fail what the lost node owed; end what was linked over it, or drawn from there."""
-        self._end_drawn(peer.incarnation, error)
+        self.drawers.lost(peer.incarnation, error)
         self.owing.pop(peer, None)
+        self.crowds.lost(peer)
         self.signals.lost(peer, error)
         dialogue = self._dialogues.pop(peer, None)
         if dialogue is None:
             return
         dialogue.is_over = True
+        dialogue.open_all()
         for promise in dialogue.asked.values():
             if promise.state == PENDING:
                 promise.reject(again(error))
@@ -422,6 +429,7 @@ class Exchange:
             other = self._dialogues.setdefault(into, Dialogue(into))
             other.asked.update(dialogue.asked)
             other.held |= dialogue.held
+            dialogue.open_all()
 
     def asked(self, ident: int) -> tuple[Peer, Promise] | None:
         """Return the promise of our request `ident` and who owes it, if it is pending."""

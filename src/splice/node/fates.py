@@ -147,7 +147,8 @@ def join(node: Node, one: Any, other: Any, how: str) -> None:
 
 
 def _ask_agent(node: Node, one: Remote, other: Remote, how: str) -> None:
-    agent = Remote(node, url("node", one.url.address, one.url.incarnation))
+    where = url("node", one.url.address, one.url.incarnation)
+    agent = Remote(node, where, waits=False)
     proxy = node.connect(other.url)
     agent.tell(NamedHandler(how), (one.url.resource, proxy), None)
 

@@ -38,7 +38,8 @@ from splice.node.copying import IsolatedNamed, WireCopier, cell_class
 from splice.node.current import rebuild_proxy
 from splice.node.exchange import Exchange
 from splice.node.fates import watch
-from splice.node.remote import Named, Remote, not_there
+from splice.node.remote import AGENT, Named, Remote, not_there
+from splice.node.room import Room
 from splice.uri import Resource, url
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Node:
         self.random = random or SystemRandom()
         self.incarnation = self.random.getrandbits(63) | 1
         self.scheduler = Scheduler(loop, blocking_threads=config.blocking_threads)
+        self.scheduler.overload_timeout = config.overload_timeout
         self.scheduler.home = self
         self.scheduler.on_abandon = self._fail_all
         self.copier: WireCopier | None = None
@@ -98,6 +100,7 @@ class Node:
         self._address: str | None = None
         self.exchange = Exchange(self)
         self.scheduler.directory.on_name = self.exchange.early.made
+        self.room = Room(self)
         self._tasks: dict[asyncio.Task[Any], Promise] = {}
 
     # ---- addresses and proxies
@@ -179,7 +182,7 @@ class Node:
         """Make a process here; a promise of its proxy.  Thread-safe."""
         if get_ident() == self.scheduler.thread:
             return self._spawn(cls, args, kwargs, name)
-        return self._promise_of(self._spawn, cls, args, kwargs, name)
+        return self.promise_of(self._spawn, cls, args, kwargs, name)
 
     def _spawn(
         self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None
@@ -227,11 +230,10 @@ class Node:
     ) -> Promise:
         """Stop a process near or far; a promise of its end.  Thread-safe."""
         if isinstance(target, Remote):
-            agent = Remote(
-                self, url("node", target.url.address, target.url.incarnation)
-            )
+            where = url(AGENT, target.url.address, target.url.incarnation)
+            agent = Remote(self, where, waits=False)
             return agent.ask(_STOP_FAR, (target.url.resource, reason, drain), None)
-        return self._promise_of(self._stop, target, reason, drain)
+        return self.promise_of(self._stop, target, reason, drain)
 
     def _stop(self, target: Any, reason: Any, drain: bool) -> Promise:
         cell = target
@@ -298,7 +300,7 @@ class Node:
 
         It is `Cancelled` when the node is shut down before, or meanwhile.
         """
-        return self._promise_of(self._run_coroutine, function)
+        return self.promise_of(self._run_coroutine, function)
 
     def _run_coroutine(
         self, function: Callable[[], Coroutine[Any, Any, Any]]
@@ -312,7 +314,7 @@ class Node:
         task.add_done_callback(lambda done: _settle_from(outcome, done))
         return outcome
 
-    def _promise_of(self, function: Callable[..., Any], *args: Any) -> Promise:
+    def promise_of(self, function: Callable[..., Any], *args: Any) -> Promise:
         """Call ``function(*args)`` on the node's thread; a promise of what comes of it."""
         outcome = Promise(self.scheduler)
         if get_ident() == self.scheduler.thread:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from splice.actor.handlers import Handler
+from splice.actor.limited import LimitedCell
 from splice.actor.promise import PENDING, Promise, Tell
 from splice.actor.proxy import Proxy
 from splice.errors import ProcessNotFound, ProcessStopped
 from splice.net.codec import encode_arguments
 from splice.uri import Resource, url
+
+AGENT: Final = "node"
+"""The name of every node's agent, which `splice.node.agent` takes."""
 
 Rebuild = Callable[[url, str], Proxy]
 
@@ -33,35 +37,51 @@ class Dialogue:
         peer: the channel's end here.
         asked: by message id, the promises that the other node owes.
         held: the ids of tells that are not delivered when they are acknowledged.
+        crowds: its processes whose mailboxes are full, and who waits for that to end.
         is_over: the node was lost, or the peer became another: find the dialogue anew.
     """
 
-    __slots__ = ("asked", "held", "is_over", "peer")
+    __slots__ = ("asked", "crowds", "held", "is_over", "peer")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.is_over = False
         self.asked: dict[int, Promise] = {}
         self.held: set[int] = set()
+        self.crowds: dict[Resource, list[Promise]] = {}
+
+    def open(self, resource: Resource) -> None:
+        """Let senders to one of its processes go on."""
+        for room in self.crowds.pop(resource, ()):
+            room.resolve(None)
+
+    def open_all(self) -> None:
+        """Let all senders go on: the dialogue is over."""
+        for resource in list(self.crowds):
+            self.open(resource)
 
 
 class Remote:
     """A process of another node.
 
-    ``url`` bound: that life of the node and no other.  Unbound: whoever answers there when a
-    message is sent.
+    Attributes:
+        url: bound: that life of the node and no other.  Unbound: whoever answers there when a
+            message is sent.
+        waits: whether its senders wait while too much is under way to it; not so where splice
+            itself sends no more than is handled.
     """
 
-    __slots__ = ("dialogue", "node", "scheduler", "url")
+    __slots__ = ("dialogue", "node", "scheduler", "url", "waits")
 
     is_near: ClassVar[bool] = False
     is_far: ClassVar[bool] = True
 
-    def __init__(self, node: Node, where: url) -> None:
+    def __init__(self, node: Node, where: url, *, waits: bool = True) -> None:
         self.node = node
         self.scheduler: Scheduler = node.scheduler
         self.url = where
         self.dialogue: Dialogue | None = None
+        self.waits = waits
 
     def ask(
         self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
@@ -84,9 +104,7 @@ class Remote:
 
         def send() -> Promise:
             message = Tell(self, handler)
-            self.node.soon(
-                self.node.exchange.send_request, message, self, packed, buffers
-            )
+            self.node.soon(self.node.room.send_now, message, self, packed, buffers)
             return message
 
         return send
@@ -97,11 +115,9 @@ class Remote:
         buffers: list[Any] = []
         packed = encode_arguments(args, kwargs, buffers)
         if get_ident() == self.scheduler.thread:
-            self.node.exchange.send_request(message, self, packed, buffers)
+            self.node.exchange.send_request(message, self, packed, buffers, self.waits)
         else:
-            self.scheduler.post(
-                self.node.exchange.send_request, message, self, packed, buffers
-            )
+            self.node.room.post(message, self, packed, buffers)
         return message
 
     def stop(self) -> Promise:
@@ -165,6 +181,9 @@ class Named:
     put_tell = put
 
     def _send(self, message: Promise) -> Promise:
+        cell = self.scheduler.directory.get(self.resource)
+        if isinstance(cell, LimitedCell) and message.handler is not None:
+            cell.admit(message.handler)
         if get_ident() == self.scheduler.thread:
             self.put(message)
         else:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from splice.net.peers import Peer
     from splice.net.window import Credit
     from splice.node.exchange import Exchange
+    from splice.node.node import Node
 
 _SIZED: Final = frozenset({str, bytes})
 
@@ -49,7 +50,29 @@ class Receipt:
 
     def give_back(self) -> None:
         """Let the other node send as much again."""
-        self.exchange.handled(self.peer, self.credit, self.size)
+        self.exchange.receipts.handled(self.peer, self.credit, self.size)
+
+
+class Receipts:
+    """Makes the receipts of one node."""
+
+    def __init__(self, node: Node, exchange: Exchange) -> None:
+        self._node = node
+        self._exchange = exchange
+        self._last: Receipt | None = None
+
+    def make(self, peer: Peer, size: int) -> Receipt:
+        """Return the receipt of a message: the last one again, nearly always."""
+        credit, last = peer.credit, self._last
+        if last is None or last.credit is not credit or last.size != size:
+            last = self._last = Receipt(self._exchange, peer, credit, size)
+        return last
+
+    def handled(self, peer: Peer, credit: Credit, size: int) -> None:
+        """Give back the credit of a message that was handled, or never will be."""
+        peers = self._node.peers
+        if peers is not None and peers.consumed(peer, credit, 1, size):
+            self._node.scheduler.schedule()  # its turn ends with a flush
 
 
 class _Unasked:
@@ -92,7 +115,7 @@ class Reply(Receipt):
 
     def note_drawer(self, coroutine: Drawn) -> None:
         """Take note that the asker draws values out of `coroutine`."""
-        self.exchange.note_drawer(self.peer, coroutine)
+        self.exchange.drawers.note(self.peer.incarnation, coroutine)
 
 
 class Verdict:

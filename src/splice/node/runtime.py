@@ -383,9 +383,8 @@ class Runtime(Timing, Insight, Fates):
         time.sleep(seconds)
 
     def _agent(self, where: url) -> Any:
-        return self.node.connect(
-            url("node", where.address, where.incarnation)
-        )._sp_target
+        agent = url("node", where.address, where.incarnation)
+        return Remote(self.node, agent, waits=False)
 
     # ---- splice.run
 

@@ -15,7 +15,7 @@ from splice.actor.endings import life_of, will_return
 from splice.actor.promise import Promise
 from splice.actor.timers import Timer
 from splice.actor.unsent import Unsent
-from splice.errors import DeliveryError
+from splice.errors import DeliveryError, Overloaded
 from splice.log import logger
 from splice.node.current import node_here
 
@@ -105,6 +105,9 @@ class _Sending:
     def _sent(self, delivery: Promise) -> None:
         error = delivery.exception()
         if error is None:
+            return
+        if isinstance(error, Overloaded):  # the next one may get through
+            _log.warning("a message of %r was not sent: %s", self._timer, error)
             return
         self._timer.cancel()
         level = _log.info if isinstance(error, DeliveryError) else _log.error
