@@ -1,13 +1,16 @@
-"""The command line: ``splice demo``, ``master``, ``instance``, ``status`` and ``drain``."""
+"""The command line: ``splice demo``, ``cache``, and the daemons with what looks at them."""
 
 from __future__ import annotations
 
 import os
 import runpy
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from splice.shipping.store import Store, store_folder
 
 if TYPE_CHECKING:
     from splice.cluster.master import Status
@@ -51,6 +54,25 @@ def demo() -> None:
     """Take a census of this machine's Python standard library, on all CPUs and on one."""
     # run as a script, for it is one: the tutorial's first page, word for word
     runpy.run_module("splice.cluster", run_name="__main__")
+
+
+@main.command()
+@click.option("--clear", is_flag=True, help="Remove the units that nobody uses.")
+def cache(clear: bool) -> None:
+    """Show what was shipped to the workers of this machine, and is kept for the next."""
+    store = Store(store_folder())
+    if clear:
+        removed = store.clear()
+        size = sum(unit.size for unit in removed)
+        click.echo(f"removed {len(removed)} units, {size / 1e6:.1f} MB")
+    units = store.units()
+    for unit in units:
+        used = datetime.fromtimestamp(unit.used, UTC).astimezone()
+        name = f"{unit.name} {unit.version}".rstrip()
+        note = "in use" if unit.is_in_use else f"last used {used:%Y-%m-%d %H:%M}"
+        click.echo(f"{unit.ident[:12]}  {unit.size / 1e6:8.1f} MB  {name}, {note}")
+    size = sum(unit.size for unit in units)
+    click.echo(f"{len(units)} units, {size / 1e6:.1f} MB in {store.folder}")
 
 
 @main.command()

@@ -9,7 +9,7 @@ with the sender (`net.codec` puts only immutable scalars or finished payloads in
     (REFUSED,  id, error)                              the receiver could not take it
     (SIGNAL,   name, resource, source, value)          see `node.signals`
     (CANCEL,   id, asked, is_begun_too)                give up the request with the id `asked`
-    (HELD,     id)                                     a tell waits for a name to be made
+    (HELD,     id)                                     a tell waits for a name or a module
     (ROOM,     resource, has_room)                     its mailbox is full, or has room again
     (SIGNAL,   "probe", id, turn, hops)                what does the debtor of our request wait for?
     (SIGNAL,   "ring", id, turn, hops)                 a ring was found: does it still stand?

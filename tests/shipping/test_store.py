@@ -4,6 +4,8 @@ import errno
 import hashlib
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -227,3 +229,33 @@ def let_go(store: Store) -> None:
     for lease in store._leases.values():
         os.close(lease)
     store._leases.clear()
+
+
+@pytest.mark.system
+def test_a_fetcher_that_is_killed_leaves_the_unit_to_the_next(folder):
+    script = """
+import sys
+from pathlib import Path
+from splice.shipping.store import Store
+def fetch(place):
+    (place / "half").write_text("written")
+    print("begun", flush=True)
+    sys.stdin.read()
+Store(Path(sys.argv[1])).lease(sys.argv[2], fetch, None)
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder), LIB.ident],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with child:
+        assert child.stdout.readline() == b"begun\n"
+        client = Client()
+
+        def pause(_):
+            child.kill()
+            child.wait()
+
+        assert Store(folder).lease(LIB.ident, client, pause)
+    assert client.fetched == 1
+    assert partial(folder) == []

@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from splice.actor.deferred import Deferred
 from splice.cluster.packed import Packed, pack_error, pack_or_error
+from splice.shipping.installed import look_again
 
 DONE: Final = 0
 RETURNED: Final = 1
@@ -219,6 +220,7 @@ class Bench:
     def _call(self, order: Order) -> Outcome:
         began = time.perf_counter()
         try:
+            look_again()
             function, args, kwargs = order.items.unpack()
             succeeded, packed = pack_or_error([function(*args, **kwargs)])
         except Interrupted:
@@ -267,6 +269,7 @@ class Bench:
 
     def _function(self, number: int) -> Any:
         if self._current is None or self._current[0] != number:
+            look_again()
             self._current = number, self._functions[number].unpack()
         return self._current[1]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,8 @@ from splice.net.codec import encode
 from splice.node.current import node_here
 from splice.node.runtime import runtime
 from splice.node.view import View
+from splice.shipping.answers import MAX_UNIT_BYTES, Dependency, Ship
+from splice.shipping.shipment import Shipment
 
 
 def session(
@@ -40,6 +42,9 @@ def session(
     name: str | None = None,
     owner: str | None = None,
     init: Callable[[], Any] | None = None,
+    ship: Ship = "missing",
+    deny: Collection[str] = (),
+    max_unit_bytes: int = MAX_UNIT_BYTES,
 ) -> Session:
     """Start workers and return the session, ready to use.
 
@@ -52,6 +57,10 @@ def session(
         name: for people who look at the cluster.
         owner: same; the name of the user when None.
         init: called without arguments on each worker before its first work.
+        ship: ``"missing"``: what a worker cannot import comes from here; ``"client"``: all that it
+            imports; ``"off"``: nothing.
+        deny: modules and distributions that never leave this machine, by name.
+        max_unit_bytes: size of the largest distribution or tree of code that is shipped.
 
     Raises:
         AccessDenied: the master has another key; the text says what to copy where.
@@ -61,7 +70,14 @@ def session(
         ValueError: `worker_count` is not positive.
     """
     return Session(
-        worker_count, master_address=master_address, name=name, owner=owner, init=init
+        worker_count,
+        master_address=master_address,
+        name=name,
+        owner=owner,
+        init=init,
+        ship=ship,
+        deny=deny,
+        max_unit_bytes=max_unit_bytes,
     )
 
 
@@ -79,13 +95,18 @@ class Session(Maps):
         name: str | None = None,
         owner: str | None = None,
         init: Callable[[], Any] | None = None,
+        ship: Ship = "missing",
+        deny: Collection[str] = (),
+        max_unit_bytes: int = MAX_UNIT_BYTES,
     ) -> None:
         number = _cpu_count() if worker_count is None else worker_count
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"a session wants at least 1 worker, not {worker_count!r}")
         self._node = node_here()
+        self._shipment = Shipment(self._node, ship, deny, max_unit_bytes)
         buffers: list[Any] = []
-        packed_init = encode(init, buffers), buffers
+        before = self._shipment.before(init and pack(init))
+        packed_init = encode(before, buffers), buffers
         source: WorkerSource = LocalSource(self._node, packed_init)
         wait: Callable[[list[Promise]], object] = syncmany
         if master_address is not None:
@@ -184,6 +205,11 @@ class Session(Maps):
         self._hub.call_everywhere(calls)
         return [call.answer for call in calls]
 
+    def dependencies(self) -> list[Dependency]:
+        """Return what the workers have taken from this client so far, in the order of need."""
+        self._check_open()
+        return self._shipment.dependencies()
+
     def spawn(self, what: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Make a process on one of the workers, each in turn; `runtime.spawn` otherwise."""
         addresses = self._addresses()
@@ -220,6 +246,7 @@ class Session(Maps):
             except KeyboardInterrupt:
                 self._begin_end(cancel=True).get()
                 raise
+        self._shipment.end()
 
     def _begin_end(self, *, cancel: bool) -> Promise:
         if self._ended is None:

@@ -31,9 +31,17 @@ from types import NoneType
 from typing import Any, Final
 
 from splice.config import Config
-from splice.errors import ProcessKilled, RemoteError, UnpicklableError, VersionMismatch
+from splice.errors import (
+    DependencyRefused,
+    DependencyTransferError,
+    RemoteError,
+    SpliceError,
+    UnpicklableError,
+    VersionMismatch,
+)
 from splice.net.culprit import find_culprit
 from splice.net.frames import MALFORMED
+from splice.net.passing import Decoded, pass_on
 from splice.net.wire import Buffer
 
 Payload = Any
@@ -50,6 +58,8 @@ OUT_OF_BAND_BYTES: Final = Config().out_of_band_bytes
 
 TRACEBACK_CHARACTERS: Final = 64 * 1024
 """The end of a far traceback that is kept: a thousand lines, more than anybody reads."""
+
+_UNSHIPPED: Final = (DependencyRefused, DependencyTransferError)
 
 _PLAIN: Final = frozenset({int, float, bool, NoneType, complex})
 
@@ -81,7 +91,7 @@ def encode(
     try:
         payload = _dump(_wrapped(value, limit), own, limit)
     except BaseException as error:  # __reduce__ and __getstate__ of user classes
-        _pass_on(error)
+        pass_on(error)
         raise _unpicklable(error, [("value", value)]) from error
     buffers += own
     return payload
@@ -159,6 +169,7 @@ def decode(payload: Payload, buffers: Iterable[Buffer] = ()) -> Any:
     Raises:
         VersionMismatch: code by value, from a Python with other bytecode; it was not touched.
         RemoteError: it cannot be rebuilt here; the text says what is missing.
+        DependencyRefused, DependencyTransferError: a module could not be shipped.
     """
     if type(payload) is not list:
         return payload
@@ -173,7 +184,9 @@ def decode(payload: Payload, buffers: Iterable[Buffer] = ()) -> Any:
     try:
         return pickle.loads(stream, buffers=own)
     except BaseException as error:  # pickled classes' own code runs here
-        _pass_on(error)
+        pass_on(error)
+        if isinstance(error, _UNSHIPPED):
+            raise
         raise RemoteError(_cannot_rebuild(error)) from error
 
 
@@ -183,6 +196,8 @@ def decode_arguments(
     """Return the arguments of a call; raises what `decode` raises."""
     if type(args) is tuple:
         return args, kwargs or {}
+    if type(args) is Decoded:
+        return args.arguments()
     both = decode(args, buffers)
     if type(both) is not tuple or len(both) != 2:
         raise RemoteError(f"malformed arguments in a message: {both!r:.200}")
@@ -206,7 +221,7 @@ def decode_error(payload: Payload, buffers: Iterable[Buffer] = ()) -> BaseExcept
     if cause is not None:
         try:
             found = decode(cause, buffers)
-        except (RemoteError, VersionMismatch) as failure:
+        except SpliceError as failure:
             why = str(failure)
         else:
             if not isinstance(found, BaseException):
@@ -256,7 +271,7 @@ def _tried_out(
         payload = _dump(candidate, buffers, OUT_OF_BAND_BYTES)
         copy = decode(payload, buffers)
     except BaseException as failure:  # the exception's own code runs here
-        _pass_on(failure)
+        pass_on(failure)
         return None
     return payload if type(copy) is kind and _text(copy) == text else None
 
@@ -294,7 +309,7 @@ def _encode_arguments(
     try:
         payload = _dump(both, own, limit)
     except BaseException as error:  # __reduce__ and __getstate__ of user classes
-        _pass_on(error)
+        pass_on(error)
         named = [(f"args[{place}]", value) for place, value in enumerate(args)]
         named += [(f"kwargs[{name!r}]", part) for name, part in (kwargs or {}).items()]
         raise _unpicklable(error, named) from error
@@ -324,7 +339,7 @@ def _pickle(value: Any, buffers: list[Buffer], limit: int) -> bytes | None:
     try:
         stream = pickle.dumps(value, 5, buffer_callback=_collector(buffers, limit))
     except BaseException as error:  # cloudpickle tries again, and reports what is wrong
-        _pass_on(error)
+        pass_on(error)
         return None
     # pickle "succeeds" with the classes and functions of a script, by a name that means
     # something else on the far side; this finds __main__ and __mp_main__
@@ -397,21 +412,6 @@ def _cannot_rebuild(error: BaseException) -> str:
     return f"a message cannot be rebuilt here: {what}"
 
 
-def _pass_on(error: BaseException) -> None:
-    """Raise what only came by while the user's object was at work.
-
-    That is the end of the process that sends, and Ctrl-C: on the thread of a loop that is none,
-    for there it is raised by nobody but the object itself.
-    """
-    if isinstance(error, ProcessKilled):
-        raise error
-    if isinstance(error, KeyboardInterrupt):
-        import asyncio  # loaded with the node, and this runs after a failure only
-
-        if asyncio._get_running_loop() is None:
-            raise error
-
-
 def _unpicklable(
     error: BaseException, named: Iterable[tuple[str, Any]]
 ) -> UnpicklableError:
@@ -428,7 +428,7 @@ def _travels(value: Any) -> bool:
     try:
         _dump(value, [], OUT_OF_BAND_BYTES)
     except BaseException as error:  # user code again
-        _pass_on(error)
+        pass_on(error)
         return False
     return True
 
@@ -437,7 +437,7 @@ def _formatted(error: BaseException) -> Iterator[str]:
     try:
         yield from traceback.format_exception(error)
     except BaseException as failure:  # a broken __str__ deep in the chain
-        _pass_on(failure)
+        pass_on(failure)
         yield f"(its traceback cannot be shown: {type(failure).__name__})\n"
 
 
@@ -445,5 +445,5 @@ def _text(error: object) -> str:
     try:
         return str(error)
     except BaseException as failure:  # the user's __str__
-        _pass_on(failure)
+        pass_on(failure)
         return f"<{type(error).__qualname__} whose text cannot be shown>"

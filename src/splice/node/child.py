@@ -12,9 +12,8 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -139,7 +138,8 @@ class OsChild:
             far_ends.callback(os.close, boot_end)
             self._report, report_end = os.pipe()
             far_ends.callback(os.close, report_end)
-            self.pid = _execute(target, boot_end, report_end)
+            command = self._launcher.command
+            self.pid = _execute(command, target, boot_end, report_end)
             self._pidfd = _open_pidfd(self.pid)
 
     def _send_boot(self) -> None:
@@ -246,14 +246,16 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _execute(target: str, boot_end: int, report_end: int) -> int:
+def _execute(
+    command: Sequence[str], target: str, boot_end: int, report_end: int
+) -> int:
     """Run an interpreter in a session of its own; return its number."""
     # as multiprocessing does: -O, -W, -X and their like hold for children too
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     # -P: our own path replaces the interpreter's, and the folder must not come before
     arguments = [*flags, "-P", "-c", COMMAND, target, str(report_end)]
     child = subprocess.Popen(
-        [sys.executable, *arguments],
+        [*command, *arguments],
         stdin=boot_end,
         pass_fds=(report_end,),
         start_new_session=True,

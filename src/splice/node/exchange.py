@@ -11,7 +11,7 @@ returns, and only then it is acknowledged.  Node's thread only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -62,6 +62,7 @@ from splice.uri import Resource
 
 if TYPE_CHECKING:
     from splice.net.peers import Peer
+    from splice.node.held import Held
     from splice.node.node import Node
 
 FLUSH_MESSAGES: Final = 500
@@ -82,6 +83,7 @@ class Exchange:
         owing: what other nodes have asked and not been answered yet, by message id.
         prober: looks for rings of waits among those.
         early: what has come for names that are not known yet.
+        held: keeps what cannot be decoded yet; only workers whose modules are shipped have it.
     """
 
     def __init__(self, node: Node) -> None:
@@ -96,6 +98,7 @@ class Exchange:
         self.prober = Prober(node, self)
         self._unsent = 0
         self.signals = Signals(node)
+        self.held: Held | None = None
         self.crowds = Crowds(self)
         self.receipts = Receipts(node, self)
         self.early = EarlyNames(node.loop)
@@ -234,31 +237,35 @@ class Exchange:
 
     def on_batch(self, peer: Peer, entries: list[Entry], buffers: list[Any]) -> None:
         """Put requests into mailboxes and settle promises; called before it is acknowledged."""
-        supply = iter(buffers)
         token = decoding.set(self._node)
         try:
-            for entry in entries:
-                kind = entry[0]
-                if kind in _REQUESTS:
-                    self._take_request(peer, entry, supply)
-                elif kind == RESPONSE:
-                    self._take_response(peer, entry, supply)
-                elif kind == REFUSED:
-                    self._take_refusal(peer, entry, supply)
-                elif kind == CANCEL:
-                    self._take_cancel(peer, entry)
-                elif kind in _WORDS:
-                    self._take_word(self._dialogues.get(peer), entry)
-                elif kind == SIGNAL and entry[1] in PROBES:
-                    self.prober.take(peer, entry)
-                elif kind == SIGNAL:
-                    self.signals.take(peer, entry, supply)
-                else:
-                    _log.warning("message of unknown kind %r from %s", kind, peer)
+            (self.held or self).take(peer, entries, iter(buffers))
         except MALFORMED as error:
             raise FrameError(f"a message that cannot be read: {error!r}") from error
         finally:
             decoding.reset(token)
+
+    def take(self, peer: Peer, entries: Iterable[Entry], supply: Iterator[Any]) -> None:
+        """Take messages in; `supply` yields the buffers of one after the other."""
+        for entry in entries:
+            kind = entry[0]
+            if kind in _REQUESTS:
+                self._take_request(peer, entry, supply)
+            elif kind == RESPONSE:
+                self._take_response(peer, entry, supply)
+            elif kind == REFUSED:
+                as_answer = (RESPONSE, entry[1], False, entry[2])
+                self._take_response(peer, as_answer, supply)
+            elif kind == CANCEL:
+                self._take_cancel(peer, entry)
+            elif kind in _WORDS:
+                self._take_word(self._dialogues.get(peer), entry)
+            elif kind == SIGNAL and entry[1] in PROBES:
+                self.prober.take(peer, entry)
+            elif kind == SIGNAL:
+                self.signals.take(peer, entry, supply)
+            else:
+                _log.warning("message of unknown kind %r from %s", kind, peer)
 
     def _take_request(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
         kind, ident, resource, name, args, kwargs = entry
@@ -349,7 +356,7 @@ class Exchange:
 
     def _take_response(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
         _, ident, succeeded, payload = entry
-        promise = self._owed(peer, ident)
+        promise = self.owed(peer, ident)
         if promise is None:
             skip(payload, supply)  # cancelled since
         elif not succeeded:
@@ -362,15 +369,8 @@ class Exchange:
             else:
                 promise.resolve(value)
 
-    def _take_refusal(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
-        _, ident, payload = entry
-        promise = self._owed(peer, ident)
-        if promise is None:
-            skip(payload, supply)
-        else:
-            promise.reject(decode_error(payload, supply))
-
-    def _owed(self, peer: Peer, ident: int) -> Promise | None:
+    def owed(self, peer: Peer, ident: int) -> Promise | None:
+        """Return the promise of a message that gets its answer now; None: it was given up."""
         dialogue = self._dialogues.get(peer)
         promise = dialogue.asked.pop(ident, None) if dialogue else None
         return promise if promise is not None and promise.state == PENDING else None
@@ -389,7 +389,7 @@ class Exchange:
             if held and message.entry[1] in held:  # its word comes later
                 held.remove(message.entry[1])
                 continue
-            promise = self._owed(peer, message.entry[1])
+            promise = self.owed(peer, message.entry[1])
             if promise is not None:
                 promise.resolve(None)
 
@@ -399,7 +399,7 @@ class Exchange:
         """Fail what was never sent, or sent and never acknowledged."""
         for message in messages:
             if message.entry[0] in _OWED:
-                promise = self._owed(peer, message.entry[1])
+                promise = self.owed(peer, message.entry[1])
                 if promise is not None:
                     promise.reject(again(error))
             elif message.entry[0] == SIGNAL:

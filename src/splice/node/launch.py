@@ -30,7 +30,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, Protocol
@@ -73,9 +73,17 @@ class OsLauncher:
     """Starts OS processes from one thread, which begins with the first and never ends.
 
     `start` may be called from any thread.  Use `os_launcher`: one for each OS process.
+
+    Args:
+        command: runs the interpreter; the one that runs here if None.
+        path: the children's ``sys.path``; that of this OS process if None.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, command: Sequence[str] | None = None, path: Sequence[str] | None = None
+    ) -> None:
+        self.command = (sys.executable,) if command is None else tuple(command)
+        self._path = path
         self.forking = threading.Lock()
         """Held while a child's pipes are made, so that no forked copy has them unnoticed."""
         self._owner = os.getpid()
@@ -96,7 +104,7 @@ class OsLauncher:
         """Start a child; see `Launcher`.  Returns when the OS process exists: about 2 ms."""
         self._check_owner()
         self._begin()
-        frames = _frame(_origin()) + _frame(boot)
+        frames = _frame(self._origin()) + _frame(boot)
         child = OsChild(self, on_ready, on_exit)
         if threading.current_thread() is self._thread:
             self._start_child(child, frames, target)
@@ -148,6 +156,10 @@ class OsLauncher:
     def forget(self, child: OsChild) -> None:
         """Strike out a child that has ended.  Launcher's thread only."""
         self._children.discard(child)
+
+    def _origin(self) -> bytes:
+        path = sys.path if self._path is None else self._path
+        return marshal.dumps((os.getpid(), [str(entry) for entry in path]))
 
     def _check_owner(self) -> None:
         if os.getpid() != self._owner:
@@ -216,10 +228,6 @@ _started: list[OsLauncher] = []
 def os_launcher() -> OsLauncher:
     """Return the launcher of this OS process.  Thread-safe."""
     return _shared.setdefault(os.getpid(), OsLauncher())
-
-
-def _origin() -> bytes:
-    return marshal.dumps((os.getpid(), [str(entry) for entry in sys.path]))
 
 
 def _frame(content: bytes) -> bytes:

@@ -14,6 +14,7 @@ from splice.actor.promise import ERROR, VALUE, Promise
 from splice.errors import DeliveryError
 from splice.net.codec import buffer_count
 from splice.net.outbound import ENTRY_BYTES
+from splice.net.passing import Decoded
 
 if TYPE_CHECKING:
     from splice.actor.coroutine import Drawn
@@ -153,6 +154,8 @@ def size_with(payload: Any, buffers: list[Any]) -> int:
                 size += len(value)
     elif kind is list:
         size += len(payload[1] or b"")
+    elif kind is Decoded:
+        return int(payload.size)
     elif kind in _SIZED:
         size += len(payload)
     for buffer in buffers:

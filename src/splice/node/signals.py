@@ -198,11 +198,16 @@ class Signals:
 
     def take(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
         """Take in a signal of another node."""
-        _, name, resource, source, payload = entry
+        payload = entry[4]
         try:
             reason = decode(payload, supply)
         except SpliceError as error:  # of a type that is not known here
             reason = error
+        self.receive(peer, entry, reason)
+
+    def receive(self, peer: Peer, entry: Entry, reason: Any) -> None:
+        """Take in a signal whose reason is decoded."""
+        _, name, resource, source, _ = entry
         if name in _TYING:
             self._take_tie(peer, name, resource, source)
         elif name == "unlink":

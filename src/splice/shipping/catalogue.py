@@ -10,15 +10,16 @@ It is made by looking into folders; nothing is imported.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import zipfile
 import zipimport
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from typing import Final
 
+from splice.shipping.answers import Catalogue
 from splice.shipping.distributions import folders_of
 
 _WELL_KNOWN: Final = frozenset(
@@ -27,31 +28,17 @@ _WELL_KNOWN: Final = frozenset(
 """Finders that find nothing which folders do not show: of setuptools, six and pytest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """What the client could import at a moment.
-
-    Attributes:
-        names: top-level names.
-        is_open: the client has finders that know more names: ask once about each.
-        versions: of distributions, by the top-level names that are called alike.
-    """
-
-    names: frozenset[str]
-    is_open: bool
-    versions: dict[str, str]
-
-    def may_have(self, name: str) -> bool:
-        """Tell whether it is worth a question."""
-        return self.is_open or name.partition(".")[0] in self.names
-
-
 def catalogue_here() -> Catalogue:
     """Make the catalogue of this interpreter."""
+    generation = (
+        generation_here()
+    )  # first: what changes meanwhile is seen the next time
     names = {name for path in sys.path for name in names_in(path or ".")}
     names.update(name.partition(".")[0] for name in list(sys.modules))
     names -= sys.stdlib_module_names | {"__main__", "__mp_main__"}
-    return Catalogue(frozenset(names), has_foreign_finders(), versions_in(sys.path))
+    return Catalogue(
+        generation, frozenset(names), has_foreign_finders(), versions_in(sys.path)
+    )
 
 
 def names_in(path: str) -> Iterator[str]:
@@ -104,12 +91,12 @@ def versions_in(paths: Iterable[str]) -> dict[str, str]:
     return versions
 
 
-def generation_here() -> tuple[object, ...]:
-    """Return a value that is another one when something may have been installed or imported."""
+def generation_here() -> str:
+    """Return a text that is another one when something may have been installed or imported."""
     times: list[object] = [len(sys.modules), len(sys.meta_path)]
     for path in sys.path:
         try:
             times.append((path, os.stat(path or ".").st_mtime_ns))
         except OSError:
             times.append((path, None))
-    return tuple(times)
+    return hashlib.sha256(repr(times).encode()).hexdigest()

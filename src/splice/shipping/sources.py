@@ -14,11 +14,18 @@ from __future__ import annotations
 import sys
 import zipimport
 from collections.abc import Collection
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from splice.shipping.answers import (
+    MAX_UNIT_BYTES,
+    Absent,
+    Answer,
+    Namespace,
+    Offer,
+    Refused,
+)
 from splice.shipping.contents import Content, InMemory, Unit, make_unit
 from splice.shipping.distributions import (
     Distribution,
@@ -27,53 +34,6 @@ from splice.shipping.distributions import (
 )
 from splice.shipping.tags import Facts, facts_here, obstacle
 from splice.shipping.trees import archive_tree, module_file, package_tree
-
-MAX_UNIT_BYTES: Final = 512 * 2**20
-"""Over it a unit is refused: a folder of data beside the code, more often than code."""
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """The client has no such module either."""
-
-
-@dataclass(frozen=True, slots=True)
-class Namespace:
-    """A package without code of its own; its children are asked for one by one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The client has it, but it must not or cannot run on that worker.
-
-    Attributes:
-        reason: a sentence with the facts of both sides.
-    """
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """The unit that holds the module.
-
-    Attributes:
-        ident: its id.
-        name: of the distribution, or of the module.
-        version: of the distribution; empty for loose code.
-        size: bytes.
-    """
-
-    ident: str
-    name: str
-    version: str
-    size: int
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}".rstrip()
-
-
-Answer = Absent | Namespace | Refused | Offer
 
 
 class Sources:

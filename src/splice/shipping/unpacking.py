@@ -14,6 +14,10 @@ from splice.errors import DependencyTransferError
 from splice.shipping.manifest import Manifest
 
 
+class Spoiled(DependencyTransferError):
+    """A unit did not arrive as it was offered; its files may have been changed meanwhile."""
+
+
 class Unpacking:
     """Takes in the stream of a unit and writes its files, each verified when it is whole.
 
@@ -35,14 +39,12 @@ class Unpacking:
         """Take in the next bytes of the stream.
 
         Raises:
-            DependencyTransferError: they are not what the manifest says.
+            Spoiled: they are not what the manifest says.
             OSError: they cannot be written.
         """
         while data:
             if self._open is None:
-                raise DependencyTransferError(
-                    f"{self._name} is longer than it should be"
-                )
+                raise Spoiled(f"{self._name} is longer than it should be")
             part, data = data[: self._left], data[self._left :]
             self._open.write(part)
             self._hash.update(part)
@@ -55,11 +57,11 @@ class Unpacking:
         """Make sure that everything has come.
 
         Raises:
-            DependencyTransferError: it has not.
+            Spoiled: it has not.
         """
         if self._open is not None:
             self.abort()
-            raise DependencyTransferError(f"{self._name} is shorter than it should be")
+            raise Spoiled(f"{self._name} is shorter than it should be")
 
     def abort(self) -> None:
         """Let go of the file at hand."""
@@ -90,7 +92,7 @@ class Unpacking:
             os.fchmod(self._open.fileno(), 0o700)
         self.abort()
         if self._hash.hexdigest() != self._file.digest:
-            raise DependencyTransferError(
+            raise Spoiled(
                 f"{self._file.path} of {self._name} arrived with another content than the "
                 "client announced: it was changed meanwhile, or the transfer is broken"
             )

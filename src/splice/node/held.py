@@ -1,0 +1,178 @@
+"""Held: messages whose decoding must wait, because a module has to be fetched first.
+
+Messages are decoded on the loop as they are taken in, where nothing can be waited for.  What needs
+a module that the client has raises `Postponed` there; it is decoded again on a thread, where the
+import may wait, and then delivered.  Mail and signals of the same node stay in line behind it::
+
+    on_batch ─► decode ─► Postponed ─► thread: decode ─► loop: deliver ─► the rest of the line
+
+Answers wait for nobody: the one that brings the module may be among them.
+
+Only workers whose modules are shipped have this; node's thread only, but for `_decode`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from splice.errors import SpliceError
+from splice.log import logger
+from splice.message import CANCEL, HELD, REFUSED, REQUEST, RESPONSE, SIGNAL, TELL, Entry
+from splice.net.codec import buffer_count, decode, decode_arguments, decode_error
+from splice.net.frames import MALFORMED
+from splice.net.passing import Decoded, Postponed
+from splice.node.current import decoding
+from splice.node.prober import PROBES
+from splice.node.replies import size_with
+
+if TYPE_CHECKING:
+    from splice.net.peers import Peer
+    from splice.node.exchange import Exchange
+    from splice.node.node import Node
+
+_PAYLOADS: Final = {REQUEST: 4, TELL: 4, RESPONSE: 3, REFUSED: 2, SIGNAL: 4}
+"""Where in a message its payload stands; others have none."""
+
+_ORDERED: Final = frozenset({REQUEST, TELL, CANCEL, SIGNAL})
+_ANSWERS: Final = frozenset({RESPONSE, REFUSED})
+
+_log = logger("node")
+
+
+class Held:
+    """The messages of one node that wait for modules.
+
+    Attributes:
+        is_decoding: whether a message is being decoded that can be decoded later.
+    """
+
+    def __init__(self, exchange: Exchange, node: Node) -> None:
+        self._exchange = exchange
+        self._node = node
+        self._lines: dict[Peer, deque[tuple[Entry, list[Any]]]] = {}
+        self.is_decoding = False
+
+    def take(self, peer: Peer, entries: Iterable[Entry], supply: Iterator[Any]) -> None:
+        """Take messages in, or hold them; see `Exchange.take`."""
+        for entry in entries:
+            own = [next(supply) for _ in range(_count(entry))]
+            line = self._lines.get(peer)
+            if line is not None and _is_in_order(entry):
+                line.append((entry, own))
+                self._tell_held(peer, entry)
+            elif not self._take_one(peer, entry, own) and _is_in_order(entry):
+                self._lines[peer] = deque()
+                self._tell_held(peer, entry)
+
+    def _tell_held(self, peer: Peer, entry: Entry) -> None:
+        if (
+            entry[0] == TELL
+        ):  # goes out before the acknowledgement: it is not delivered yet
+            self._exchange.send_word(peer, (HELD, entry[1]))
+
+    def _tell_taken(self, peer: Peer, entry: Entry) -> None:
+        if entry[0] == TELL:  # a refusal is there before, and holds
+            self._exchange.send_word(peer, (RESPONSE, entry[1], True, None))
+
+    def _take_one(self, peer: Peer, entry: Entry, own: list[Any]) -> bool:
+        """Take a message in; False when it is being decoded on a thread."""
+        if not _is_encoded(entry):
+            self._exchange.take(peer, [entry], iter(own))
+            return True
+        self.is_decoding = True
+        try:
+            outcome = _decoded(entry, own)
+        except Postponed:
+            self._decode_on_thread(peer, entry, own)
+            return False
+        finally:
+            self.is_decoding = False
+        self._deliver(peer, entry, own, outcome)
+        return True
+
+    def _decode_on_thread(self, peer: Peer, entry: Entry, own: list[Any]) -> None:
+        threading.Thread(
+            target=self._decode,
+            args=(peer, entry, own),
+            name="splice-decoding",
+            daemon=True,
+        ).start()
+
+    def _decode(self, peer: Peer, entry: Entry, own: list[Any]) -> None:
+        """Decode one message; the life of a thread of its own."""
+        decoding.set(self._node)
+        self._node.scheduler.post(self._go_on, peer, entry, own, _decoded(entry, own))
+
+    def _go_on(
+        self, peer: Peer, entry: Entry, own: list[Any], outcome: tuple[bool, Any]
+    ) -> None:
+        """Deliver what a thread has decoded, and what stands in line behind it."""
+        if entry[0] in _ANSWERS:
+            self._deliver(peer, entry, own, outcome)
+            return
+        line = self._lines[peer]
+        try:
+            self._deliver(peer, entry, own, outcome)
+            self._tell_taken(peer, entry)
+            while line:
+                entry, own = line.popleft()
+                if not self._take_one(peer, entry, own):
+                    return
+                self._tell_taken(peer, entry)
+        except (
+            MALFORMED
+        ) as error:  # nobody of ours sends such a thing; its frame is gone
+            _log.error("drop mail of %s, which cannot be read: %r", peer, error)
+        del self._lines[peer]
+
+    def _deliver(
+        self, peer: Peer, entry: Entry, own: list[Any], outcome: tuple[bool, Any]
+    ) -> None:
+        succeeded, value = outcome
+        if entry[0] == SIGNAL:
+            self._exchange.signals.receive(peer, entry, value)
+        elif entry[0] not in _ANSWERS:
+            request = (*entry[:4], Decoded(value, size_with(entry[4], own)), None)
+            self._exchange.take(peer, [request], iter(()))
+        elif (promise := self._exchange.owed(peer, entry[1])) is not None:
+            (promise.resolve if succeeded else promise.reject)(value)
+
+
+def _decoded(entry: Entry, own: list[Any]) -> tuple[bool, Any]:
+    """Return whether a message holds a value, and that value or the error."""
+    try:
+        if entry[0] in _ANSWERS:
+            if entry[0] == RESPONSE and entry[2]:
+                return True, decode(entry[3], own)
+            return False, decode_error(entry[-1], own)
+        if entry[0] == SIGNAL:
+            return True, decode(entry[4], own)
+        return True, decode_arguments(entry[4], entry[5], own)
+    except SpliceError as error:
+        return False, error
+
+
+def _is_in_order(entry: Entry) -> bool:
+    """Tell whether a message waits behind others of its node; answers and words do not."""
+    return entry[0] in _ORDERED and not _is_probe(entry)
+
+
+def _is_probe(entry: Entry) -> bool:
+    return bool(entry[0] == SIGNAL and entry[1] in PROBES)
+
+
+def _payload(entry: Entry) -> Any:
+    place = _PAYLOADS.get(entry[0])
+    return None if place is None or _is_probe(entry) else entry[place]
+
+
+def _is_encoded(entry: Entry) -> bool:
+    return type(_payload(entry)) is list
+
+
+def _count(entry: Entry) -> int:
+    """Return how many buffers belong to a message."""
+    return buffer_count(_payload(entry))

@@ -1,0 +1,121 @@
+"""Supplier: the client's side of shipping, a process of its node.
+
+::
+
+    worker:  catalogue()                 -> Catalogue            once
+             resolve(name, facts)        -> Absent | Namespace | Refused | Offer
+             manifest(id), chunk(id, n)  -> what the store unpacks, eight chunks in flight
+             arrived(id, seconds)        for `Session.dependencies`
+
+It reads files, so its handlers run on a thread and never hold the loop of the client's node.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from splice.actor.handlers import blocking
+from splice.actor.process import Process
+from splice.errors import DependencyTransferError
+from splice.shipping.answers import MAX_UNIT_BYTES, Answer, Catalogue, Dependency, Offer
+from splice.shipping.catalogue import catalogue_here, generation_here
+from splice.shipping.contents import Unit
+from splice.shipping.manifest import Manifest
+from splice.shipping.progress import Progress
+from splice.shipping.sources import Sources
+from splice.shipping.tags import Facts
+
+
+@dataclass(slots=True)
+class _Use:
+    """What became of one unit."""
+
+    unit: Unit
+    workers: int = 0
+    transfers: int = 0
+    seconds: float = 0.0
+
+
+class Supplier(Process):
+    """Gives the workers of one session what they miss.
+
+    Args:
+        deny: names of modules and distributions that are never given.
+        max_unit_bytes: size of the largest unit that is given.
+    """
+
+    def __init__(
+        self, deny: Collection[str] = (), max_unit_bytes: int = MAX_UNIT_BYTES
+    ) -> None:
+        self._sources = Sources(deny, max_unit_bytes)
+        self._uses: dict[str, _Use] = {}
+        self._progress = Progress()
+
+    @blocking
+    def catalogue(self, known: str | None) -> Catalogue | None:
+        """Return what can be imported here now, None if it is still generation `known`."""
+        return None if known == generation_here() else catalogue_here()
+
+    @blocking
+    def resolve(self, name: str, worker: Facts) -> Answer:
+        """Say what there is for a worker that misses module `name`."""
+        return self._sources.resolve(name, worker)
+
+    @blocking
+    def manifest(self, ident: str) -> Manifest:
+        """Return the files of a unit that was offered."""
+        return self._unit(ident).manifest
+
+    @blocking
+    def chunk(self, ident: str, number: int, is_compressed: bool) -> bytes:
+        """Return one chunk of a unit.
+
+        Raises:
+            Changed: a file has another size than the manifest says.
+        """
+        unit = self._unit(ident)
+        data = unit.chunk(number)
+        self._progress.sent(unit.manifest, number)
+        # level 1: more saves a tenth, and takes three times as long
+        return zlib.compress(data, 1) if is_compressed else data
+
+    @blocking
+    def renew(self, ident: str) -> None:
+        """Forget a unit whose files were changed; the next question makes it anew."""
+        self._sources.renew(ident)
+
+    def arrived(self, offer: Offer, seconds: float | None) -> None:
+        """Note that a worker uses a unit, and how long its transfer took, if there was one."""
+        use = self._uses.get(offer.ident)
+        if use is None:
+            use = self._uses[offer.ident] = _Use(self._unit(offer.ident))
+        use.workers += 1
+        if seconds is not None:
+            use.transfers += 1
+            use.seconds = max(use.seconds, seconds)
+
+    def dependencies(self) -> list[Dependency]:
+        """Return what workers have used so far, in the order it was first used."""
+        return [
+            Dependency(
+                use.unit.manifest.name,
+                use.unit.manifest.version,
+                use.unit.origin,
+                use.unit.manifest.size,
+                len(use.unit.manifest.files),
+                use.workers,
+                use.transfers,
+                use.seconds,
+            )
+            for use in self._uses.values()
+        ]
+
+    def _unit(self, ident: str) -> Unit:
+        unit = self._sources.units.get(ident)
+        if unit is None:
+            raise DependencyTransferError(
+                f"unit {ident[:12]} is not offered any more: its files were changed"
+            )
+        return unit

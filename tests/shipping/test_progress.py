@@ -1,0 +1,38 @@
+"""The progress of a transfer: a line, if it takes long enough to be noticed."""
+
+import io
+import logging
+
+from splice.shipping.manifest import CHUNK_BYTES, File, Manifest
+from splice.shipping.progress import Progress
+
+LIB = Manifest("lib", "1.0", (File("a", 4 * CHUNK_BYTES, ""),))
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def shown(times, stream):
+    clock = iter(times)
+    progress = Progress(lambda: next(clock), stream)
+    for chunk in range(len(times)):
+        progress.sent(LIB, chunk)
+    return stream.getvalue()
+
+
+def test_a_quick_transfer_shows_nothing():
+    assert shown([0.0, 0.5, 1.0, 1.5], Terminal()) == ""
+
+
+def test_a_slow_one_shows_a_line_that_ends():
+    assert shown([0.0, 3.0, 3.1, 6.0], Terminal()) == (
+        "\rshipping lib 1.0: 2 of 4 MB\033[K\rshipping lib 1.0: 4 of 4 MB\033[K\n"
+    )
+
+
+def test_without_a_terminal_it_is_one_record_of_the_log(caplog):
+    caplog.set_level(logging.INFO, "splice.shipping")
+    assert shown([0.0, 3.0, 4.0, 6.0], io.StringIO()) == ""
+    assert caplog.messages == ["shipping lib 1.0: 2 of 4 MB"]
