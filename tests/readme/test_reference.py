@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import splice
-from splice import cluster, errors
+from splice import cluster, errors, futures
 from splice.cluster import Session
 from splice.config import PROTOCOL_VERSION, Config
 from splice.net import frames, handshake
@@ -33,7 +33,7 @@ def codes(text: str) -> set[str]:
     return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", text))))
 
 
-@pytest.mark.parametrize("name", [*splice.__all__, *cluster.__all__])
+@pytest.mark.parametrize("name", [*splice.__all__, *cluster.__all__, *futures.__all__])
 def test_a_public_name_stands_in_the_reference(name):
     assert name in codes(page("api"))
 
@@ -109,8 +109,12 @@ def test_a_reason_to_refuse_stands_in_the_reference(reason):
     assert reason.value in codes(page("wire"))
 
 
-def test_every_test_that_the_comparison_with_otp_names_is_there():
-    named = set(re.findall(r"`(test_\w+)`", page("otp")))
+@pytest.mark.parametrize("name", ["otp", "executor"])
+def test_every_test_that_a_comparison_names_as_ours_is_there(name):
+    ours = [
+        row.split("|")[2] for row in re.findall(r"^\| .*", page(name), re.MULTILINE)
+    ]
+    named = set(re.findall(r"`(test_\w+)`", "".join(ours)))
     tests = "".join(
         path.read_text(encoding="utf-8")
         for path in (REFERENCE.parents[1] / "tests").rglob("test_*.py")

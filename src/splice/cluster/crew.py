@@ -59,6 +59,9 @@ class Boss(Protocol):
     def give_up(self, error: SpliceError) -> None:
         """No worker can be had."""
 
+    def stop_all(self, what: str) -> None:
+        """No work is done any more: `what` was shut down."""
+
 
 @dataclass(eq=False, slots=True)
 class Seat:
@@ -157,7 +160,7 @@ class Crew:
         if seat is None or self._is_closed:
             return
         if self._source.is_closing:
-            self._boss.give_up(SpliceError("the node was shut down meanwhile"))
+            self._boss.stop_all("node")
             return
         error = _death(hired, ended.value)
         _log.log(logging.INFO if seat.is_leaving else logging.WARNING, "%s", error)

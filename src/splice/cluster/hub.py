@@ -120,6 +120,7 @@ class Hub:
         given = self._ledger.holder(call.batch)
         if given is None:
             call.batch.is_void = True
+            self._stir()  # it may have been the last that was waited for
             return True
         call.verdict = Promise(self._node.scheduler)
         if is_begun_too:
@@ -143,7 +144,8 @@ class Hub:
             return
         orders: dict[Seat, list[Order]] = defaultdict(list)
         for given in self._ledger.give():
-            orders[given.worker].append(self._order(given))
+            if self._is_wanted(given):
+                orders[given.worker].append(self._order(given))
         for seat, its in orders.items():
             self._send(seat, its)
         self._recall(self._ledger.recall())
@@ -153,6 +155,16 @@ class Hub:
             else:
                 work.want(self._ledger.wanted(work))
         self._look_whether_idle()
+
+    def _is_wanted(self, given: Given[Seat]) -> bool:
+        """Tell a call that it is given out, unless it was called off just before."""
+        call = given.batch.items
+        if not isinstance(call, Call) or call.begin():
+            return True
+        self._ledger.void(given)
+        self._ledger.returned(given.worker, given.ticket)
+        self._stir()  # its worker can have another one
+        return False
 
     def _order(self, given: Given[Seat]) -> Order:
         work, batch, seat = cast("Work", given.share), given.batch, given.worker
@@ -351,10 +363,10 @@ class Hub:
         self._is_closed = True
         await self.crew.close()
 
-    def stop_all(self) -> None:
-        """Stop all work."""
+    def stop_all(self, what: str = "session") -> None:
+        """Stop all work; `what` was shut down."""
         self._is_ending = True
-        ended = SpliceError("the session was shut down meanwhile")
+        ended = SpliceError(f"the {what} was shut down meanwhile")
         held = self._ledger.held()
         self.give_up(ended)
         for given in held:

@@ -197,6 +197,10 @@ class Call:
         self._node = node
         self._cancel = cancel
 
+    def begin(self) -> bool:
+        """Hear that a worker gets the call now; False: nobody wants it any more."""
+        return True
+
     def cancel_message(self, message: Promise, is_begun_too: bool) -> bool | Promise:
         """Give the call up; a promise where only its worker can tell."""
         if message is not self.answer:
