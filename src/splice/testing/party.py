@@ -16,7 +16,7 @@ from splice.actor.proxy import Proxy, tell
 from splice.errors import Exit, SpliceError
 from splice.node.runtime import runtime
 from splice.testing.history import What
-from splice.testing.recorder import Recorder
+from splice.testing.notes import Notes
 from splice.uri import parse
 
 CLASS_NAME: Final = f"{__name__}:Party"
@@ -27,7 +27,7 @@ class Oops(Exception):
     """What a handler of the workload raises on purpose."""
 
 
-def counting(recorder: Recorder, message: int, count: int) -> Iterator[int]:
+def counting(recorder: Notes, message: int, count: int) -> Iterator[int]:
     """Yield numbers from 0 on: the coroutine of the workload."""
     yield from range(count)
 
@@ -42,7 +42,7 @@ class Party(Process):
 
     sp_is_noted: ClassVar[bool] = True
 
-    def __init__(self, recorder: Recorder, message: int = 0) -> None:
+    def __init__(self, recorder: Notes, message: int = 0) -> None:
         self._recorder = recorder
         self._me = recorder.cell_place(self._sp_cell)
         recorder.born(self, message)

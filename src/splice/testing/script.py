@@ -6,7 +6,6 @@ from itertools import count
 from random import Random
 from typing import Any, Final
 
-from splice.node.node import Node
 from splice.uri import url
 
 ACTIONS: Final = {
@@ -35,20 +34,26 @@ class Script:
 
     Args:
         random: what they are drawn from.
+        kinds: what parties ask each other for, and how often.
+        patience: the longest timeout of a wait, in seconds.
     """
 
-    def __init__(self, random: Random) -> None:
+    def __init__(
+        self, random: Random, kinds: dict[str, int] = KINDS, *, patience: float = 2.0
+    ) -> None:
         self._random = random
+        self._kinds = kinds
+        self._patience = patience
         self._lives: list[tuple[str, url]] = []
         self._names = ["p1", "p2"]
         self._numbers = count(3)
 
-    def settle(self, node: Node, name: str) -> None:
+    def settle(self, name: str, where: url) -> None:
         """Take note of a new incarnation, which can be meant from now on."""
-        self._lives.append((name, url("node", node.address, node.incarnation)))
+        self._lives.append((name, where))
 
-    def next(self, node: Node) -> tuple[str, Args]:
-        """Return the handler that a party of `node` shall run, and its arguments."""
+    def next(self) -> tuple[str, Args]:
+        """Return the handler that a party shall run, and its arguments."""
         action = self._draw(ACTIONS)
         args: Args = getattr(self, f"_{action}")()
         return action, args
@@ -98,10 +103,10 @@ class Script:
         return self._random.choices(list(weights), list(weights.values()))[0]
 
     def _kind(self) -> str:
-        return self._draw(KINDS)
+        return self._draw(self._kinds)
 
     def _timeout(self) -> float | None:
-        return self._random.choice([None, None, 0.001, 0.1, 2.0])
+        return self._random.choice([None, None, 0.001, 0.1, self._patience])
 
     def _life(self) -> tuple[str, url]:
         """Return an incarnation, mostly one of the last ones."""

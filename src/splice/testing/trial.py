@@ -19,18 +19,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from splice.actor.supervisor import Supervisor
 from splice.config import Config
 from splice.node.node import Node
-from splice.testing.facts import DRIVER, Facts
+from splice.testing.facts import Facts
 from splice.testing.faults import Storm, plan
 from splice.testing.history import History, What
 from splice.testing.invariants import Violation, check
-from splice.testing.party import Party
 from splice.testing.planted import planted
 from splice.testing.recorder import Recorder
 from splice.testing.script import Script
 from splice.testing.simulation import Simulation
+from splice.testing.stage import act, populate
 from splice.testing.tidiness import leftovers
 from splice.uri import url
 
@@ -149,29 +148,15 @@ class Trial:
         """Give a node that has just started its parties."""
         node = self._nodes[place]
         name = self._recorder.up(node)
-        self._script.settle(node, name)
-        for number in range(1, 3):
-            node.spawn(Party, (self._recorder,), {}, f"p{number}")
-        node.spawn(Supervisor, (), {"intensity": 3}, "super")
+        self._script.settle(name, url("node", node.address, node.incarnation))
+        populate(node, self._recorder)
 
     def _step(self) -> None:
         """Have some party do something."""
         node = self._random.choice(self._nodes)
         if not self._recorder.is_alive(node) or node.is_closed:
             return
-        cells = [
-            cell
-            for cell in node.scheduler.directory.cells()
-            if isinstance(cell.object, Party) and not cell.has_ended
-        ]
-        if not cells:
-            return
-        cell = self._random.choice(cells)
-        where = url(cell.ident, node.address, node.incarnation)
-        action, args = self._script.next(node)
-        message = self._recorder.sent(DRIVER, self._recorder.place(where), action)
-        proxy: Any = node.proxy_of(cell)
-        self._recorder.follow(message, getattr(proxy, action)(message, *args), node)
+        act(node, self._recorder, self._script, self._random)
 
     def _rest(self) -> None:
         """Wait until nothing is owed any more, and note what is left."""
