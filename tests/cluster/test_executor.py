@@ -377,7 +377,7 @@ def test_a_call_is_not_run_twice_unless_told_to(tmp_path: Path) -> None:
             return "again"
         os._exit(1)
 
-    with session(1) as c:
+    with session(worker_count=1) as c:
         with c.executor() as once:
             mark = str(tmp_path / "once")
             assert isinstance(once.submit(die_once, mark).exception(20), WorkerDied)
@@ -586,7 +586,7 @@ def test_an_executor_over_a_session_leaves_it_open(c: Session) -> None:
 
 
 def test_a_session_that_was_shut_down_is_told() -> None:
-    with session(1) as c:
+    with session(worker_count=1) as c:
         e = c.executor()
     with pytest.raises(RuntimeError, match="the session was shut down"):
         e.submit(abs, -1)

@@ -180,7 +180,7 @@ def test_what_init_raises_is_told_when_the_session_is_opened() -> None:
 @pytest.mark.parametrize("count", [0, -1, True, "two"])
 def test_a_session_wants_a_positive_number_of_workers(count: object) -> None:
     with pytest.raises(ValueError, match="at least 1 worker"):
-        session(count)  # type: ignore[arg-type]
+        session(worker_count=count)  # type: ignore[arg-type]
 
 
 def test_a_session_can_be_opened_inside_a_handler() -> None:
@@ -202,7 +202,7 @@ def forever(n):
     while True:
         time.sleep(0.01)
 
-with session(2) as c:
+with session(worker_count=2) as c:
     pids = c.apply(os.getpid)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
@@ -233,7 +233,7 @@ def test_a_killed_client_leaves_no_worker_behind() -> None:
     script = (
         "import os, sys, time\n"
         "from splice.cluster import session\n"
-        "c = session(2)\n"
+        "c = session(worker_count=2)\n"
         "print(*c.apply(os.getpid), flush=True)\n"
         "time.sleep(60)\n"
     )

@@ -132,7 +132,7 @@ class Till(splice.Process):
         return cents
 
 till = splice.runtime.spawn(Till)
-with session(1) as c:
+with session(worker_count=1) as c:
     print(c.map(lambda till: till.add(5).get(timeout=10), [till]))
 """
     assert run_program(script) == ("[5]\n", "")
@@ -164,7 +164,7 @@ def test_a_list_of_the_users_own_class_is_read_by_the_caller(c: Session) -> None
 
 
 def test_a_shutdown_stops_a_map_of_another_thread(begun: str) -> None:
-    c = session(1)
+    c = session(worker_count=1)
     thread, outcomes = in_a_thread(lambda: c.map(wait_for_ever, [begun]))
     Path(begun).read_text()
     c.shutdown(cancel=True)
@@ -174,7 +174,7 @@ def test_a_shutdown_stops_a_map_of_another_thread(begun: str) -> None:
 
 
 def test_a_shutdown_stops_an_apply_and_does_not_wait_for_its_end(begun: str) -> None:
-    c = session(1)
+    c = session(worker_count=1)
     thread, outcomes = in_a_thread(lambda: c.apply(wait_for_ever, begun))
     Path(begun).read_text()
     began = time.monotonic()
@@ -185,7 +185,7 @@ def test_a_shutdown_stops_an_apply_and_does_not_wait_for_its_end(begun: str) -> 
 
 
 def test_every_shutdown_of_a_session_returns_when_its_workers_are_gone() -> None:
-    c = session(2)
+    c = session(worker_count=2)
     workers = [psutil.Process(pid) for pid in c.apply(os.getpid)]
     first, _ = in_a_thread(c.shutdown)
     c.shutdown()
@@ -209,7 +209,7 @@ def press():
     open(begun).read()
     os.kill(os.getpid(), signal.SIGINT)
 
-with session(1) as c:
+with session(worker_count=1) as c:
     threading.Thread(target=press).start()
     try:
         c.apply(wait_for_ever, begun)
@@ -240,7 +240,7 @@ def press():
 
 threading.Thread(target=press).start()
 try:
-    session(1, init=init)
+    session(worker_count=1, init=init)
 except KeyboardInterrupt:
     print(len(runtime.node.children))
 """
@@ -253,7 +253,7 @@ def test_ctrl_c_while_a_session_opens_ends_its_workers(begun: str) -> None:
 def test_a_program_that_leaves_a_session_open_ends_in_silence() -> None:
     script = """
 from splice.cluster import session
-c = session(2)
+c = session(worker_count=2)
 print(c.map(abs, [-1]))
 """
     assert run_program(script) == ("[1]\n", "")
@@ -263,7 +263,7 @@ def test_a_session_whose_node_was_shut_down_refuses_and_closes() -> None:
     script = """
 from splice import SpliceError, runtime
 from splice.cluster import session
-with session(1) as c:
+with session(worker_count=1) as c:
     runtime.shutdown()
     for call in (c.map, c.apply):
         try:
@@ -293,7 +293,7 @@ def work():
     except SpliceError as error:
         print("shut down" in str(error))
 
-c = session(1)
+c = session(worker_count=1)
 thread = threading.Thread(target=work)
 thread.start()
 open(begun).read()
@@ -320,7 +320,7 @@ def test_a_session_whose_workers_cannot_be_started_says_so() -> None:
 
     def scenario() -> None:
         with pytest.raises(splice.SpliceError, match="Resource temporarily"):
-            session(2)
+            session(worker_count=2)
 
     sim.run(one, scenario)
     assert len(one.children) == 0
@@ -333,7 +333,7 @@ def test_an_init_that_exits_is_told_with_its_exit_code() -> None:
 
     children = len(runtime.node.children)
     with pytest.raises(splice.NodeLost, match="exited with code 7"):
-        session(2, init=init)
+        session(worker_count=2, init=init)
     assert len(runtime.node.children) == children
 
 
@@ -346,7 +346,7 @@ def test_a_session_that_lost_all_workers_starts_new_ones_for_the_next_map(
         if os.path.exists(broken):  # noqa: PTH110 - it travels by value
             raise RuntimeError("no licence")
 
-    with session(1, init=init) as c:
+    with session(worker_count=1, init=init) as c:
         broken.touch()
         with pytest.raises(splice.SpliceError, match="no licence"):
             c.map(os._exit, [1], retries=5)
@@ -372,7 +372,7 @@ def freeze_once(n, mark):
         os.kill(os.getpid(), signal.SIGSTOP)
     return n
 
-with session(2) as c:
+with session(worker_count=2) as c:
     print(c.map(freeze_once, range(6), sys.argv[1]))
 """
     printed, complaint = run_program(script, str(tmp_path / "frozen"))

@@ -176,7 +176,7 @@ def test_a_call_that_is_done_cannot_be_cancelled(c: Session) -> None:
 
 
 def test_a_call_that_does_not_obey_is_ended_with_its_worker(gates: list[str]) -> None:
-    with session(1) as c:
+    with session(worker_count=1) as c:
         pids = c.apply(os.getpid)
         call = c.submit(obey_never, gates[0], sp_retries=0)
         opened(gates[0])
@@ -199,7 +199,7 @@ def test_a_call_is_given_out_again_when_its_worker_dies(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return "never"
 
-    with session(1) as c:
+    with session(worker_count=1) as c:
         assert c.submit(die_once, mark).get(timeout=30) == "done"
 
 
@@ -219,7 +219,7 @@ def test_a_call_that_takes_too_long_fails_and_its_worker_is_free(c: Session) -> 
 
 
 def test_a_call_that_takes_too_long_and_does_not_obey_is_ended() -> None:
-    with session(1) as c:
+    with session(worker_count=1) as c:
         pids = c.apply(os.getpid)
         c.submit(lambda: None).get(timeout=20)  # loads what takes functions by value
         call = c.submit(obey_never, os.devnull, sp_timeout=0.5)
@@ -232,7 +232,7 @@ def test_a_call_that_takes_too_long_and_does_not_obey_is_ended() -> None:
 
 
 def test_a_shutdown_fails_the_calls_that_are_not_done(gates: list[str]) -> None:
-    c = session(1)
+    c = session(worker_count=1)
     calls = [c.submit(wait_for_ever, gates[0]), c.submit(abs, -1)]
     opened(gates[0])
     c.shutdown(cancel=True)

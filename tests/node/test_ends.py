@@ -267,7 +267,7 @@ class Till(splice.Process):
         return cents
 
 till = splice.runtime.spawn(Till)
-c = session(1)
+c = session(worker_count=1)
 splice.tell(till.add, 1)  # its wake-up of the loop may be on its way now
 pid = os.fork()
 if pid == 0:

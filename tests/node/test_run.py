@@ -42,7 +42,7 @@ def asks_another():
 
 def maps():
     from splice.cluster import session
-    with session(1) as c:
+    with session(worker_count=1) as c:
         threading.Timer(0.3, press).start()
         c.map(lambda _: threading.Event().wait(), range(3))
 

@@ -44,7 +44,10 @@ def census() -> str:
     """The program of the demo, taken on a cluster; a part of the library is enough here."""
     source = CENSUS.read_text(encoding="utf-8")
     for old, new in [
-        ("with session() as c:", "with session(4, master_address=ADDRESS) as c:"),
+        (
+            "with session() as c:",
+            "with session(worker_count=4, master_address=ADDRESS) as c:",
+        ),
         (
             "    surveys = c.map(",
             '    print("begins", *c.workers)\n    surveys = c.map(',

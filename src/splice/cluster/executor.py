@@ -26,6 +26,7 @@ class SessionExecutor(Executor):
 
     def __init__(self, session: Session, *, retries: int = 0) -> None:
         self._session = session
+        session._check_open()  # on a loop it is opened by its first use
         self._clerk = Clerk(
             session._node, session._hub, retries=retries, on_end=self._on_end()
         )

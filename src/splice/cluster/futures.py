@@ -9,7 +9,7 @@ from typing import Any
 
 from splice.cluster.executor import SessionExecutor, _name_of
 from splice.cluster.initializer import call_initialized, initialize
-from splice.cluster.session import Session
+from splice.cluster.session import session
 
 
 class Executor(SessionExecutor):
@@ -47,7 +47,8 @@ class Executor(SessionExecutor):
         self._is_initialized = initializer is not None
         if initializer is not None:
             session_options["init"] = partial(initialize, initializer, tuple(initargs))
-        super().__init__(Session(max_workers, **session_options), retries=retries)
+        owned = session(worker_count=max_workers, **session_options)
+        super().__init__(owned, retries=retries)
 
     def _on_end(self) -> Callable[[], object]:
         return partial(self._session._begin_end, cancel=False)

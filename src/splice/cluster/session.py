@@ -12,54 +12,59 @@ lambdas, closures and what is defined in a script travel by value.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
+import sys
+import threading
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from splice.actor.combine import syncmany
+from splice.actor.context import current_worker, is_on_loop
 from splice.actor.promise import Promise
-from splice.cluster.hub import Hub
 from splice.cluster.maps import Maps
 from splice.cluster.outcomes import composite
 from splice.cluster.packed import Packed, pack
-from splice.cluster.source import LocalSource, WorkerSource
+from splice.cluster.terms import Terms
 from splice.cluster.work import Call, Calls
-from splice.errors import Cancelled, SpliceError
-from splice.net.codec import encode
-from splice.node.current import node_here
+from splice.errors import Cancelled, CannotWait, SpliceError
+from splice.node.current import current_node, node_here
 from splice.node.runtime import runtime
 from splice.node.view import View
 from splice.shipping.answers import MAX_UNIT_BYTES, Dependency, Ship
-from splice.shipping.shipment import Shipment
 
 if TYPE_CHECKING:
     from splice.cluster.executor import SessionExecutor
 
 
-def session(
-    worker_count: int | None = None,
-    *,
-    master_address: str | None = None,
+def session(  # noqa: PLR0917 - the historical order
     name: str | None = None,
     owner: str | None = None,
+    worker_count: int | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    master_address: str | None = None,
     init: Callable[[], Any] | None = None,
+    *,
     ship: Ship = "missing",
     deny: Collection[str] = (),
     max_unit_bytes: int = MAX_UNIT_BYTES,
 ) -> Session:
     """Start workers and return the session, ready to use.
 
+    On the thread of a running asyncio loop it returns at once, and the workers are started by
+    ``async with``, which does not block the loop, or else by the first use, which does.
+
     Args:
+        name: for people who look at the cluster.
+        owner: same; the name of the user when None.
         worker_count: OS processes; None takes all CPUs that this program may use, or all slots of
             the master's instances.  A cluster that has fewer free gives what it has, says so, and
             the others join later.
+        work_dir: the workers' working directory, which exists on their machines; None: this
+            program's, or at a master that of its instances.
         master_address: of the master whose instances run the workers, ``tcp://master-node:50000``;
             None starts them on this machine.
-        name: for people who look at the cluster.
-        owner: same; the name of the user when None.
-        init: called without arguments on each worker before its first work.
+        init: called without arguments on each worker before its first work, those too that take
+            the place of others.
         ship: ``"missing"``: what a worker cannot import comes from here; ``"client"``: all that it
             imports; ``"off"``: nothing.
         deny: modules and distributions that never leave this machine, by name.
@@ -67,73 +72,82 @@ def session(
 
     Raises:
         AccessDenied: the master has another key; the text says what to copy where.
+        CannotWait: it was used in an ``async def`` handler before ``async with``.
         ConnectTimeout: no master answers at that address.
         NodeLost: a worker ended before it was ready; the text holds what `init` raised.
         SpliceError: the cluster had no worker for this session within ``connect_timeout``.
-        ValueError: `worker_count` is not positive.
+        ValueError: `worker_count` is not positive, or `work_dir` is no folder here.
     """
     return Session(
-        worker_count,
-        master_address=master_address,
-        name=name,
-        owner=owner,
-        init=init,
-        ship=ship,
-        deny=deny,
-        max_unit_bytes=max_unit_bytes,
+        Terms(
+            name=name,
+            owner=owner,
+            worker_count=worker_count,
+            work_dir=work_dir,
+            master_address=master_address,
+            init=init,
+            ship=ship,
+            deny=deny,
+            max_unit_bytes=max_unit_bytes,
+        )
     )
 
 
 class Session(Maps):
-    """One client's own workers, from start to shutdown.
+    """One client's own workers, from start to shutdown; `session` makes it.
 
     Usable from any thread, and as a context manager that shuts it down.
     """
 
-    def __init__(
-        self,
-        worker_count: int | None = None,
-        *,
-        master_address: str | None = None,
-        name: str | None = None,
-        owner: str | None = None,
-        init: Callable[[], Any] | None = None,
-        ship: Ship = "missing",
-        deny: Collection[str] = (),
-        max_unit_bytes: int = MAX_UNIT_BYTES,
-    ) -> None:
-        number = _cpu_count() if worker_count is None else worker_count
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"a session wants at least 1 worker, not {worker_count!r}")
-        self._node = node_here()
-        self._shipment = Shipment(self._node, ship, deny, max_unit_bytes)
-        buffers: list[Any] = []
-        before = self._shipment.before(init and pack(init))
-        packed_init = encode(before, buffers), buffers
-        source: WorkerSource = LocalSource(self._node, packed_init)
-        wait: Callable[[list[Promise]], object] = syncmany
-        if master_address is not None:
-            # 15 ms, for those who have a master
-            from splice.cluster.opening import open_source, wait_for_workers
-
-            who = {"name": name or "", "owner": owner or getpass.getuser()}
-            granted = open_source(self._node, packed_init, master_address, **who)
-            source, wait = granted, partial(wait_for_workers, granted)
-            if worker_count is None:
-                number = max(1, granted.capacity.slots)
-        self._size = number
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._lock = threading.Lock()
+        self._is_begun = False
+        self._is_open = False
+        self._is_given_up = False
         self._spawned = -1
-        self._hub = Hub(self._node, source, number)
         self._ended: Promise | None = None
+        if not _is_on_a_loop():
+            self._open()
+
+    def _open(self) -> None:
+        """Start the workers unless they are there, and wait for them."""
+        if self._is_open:
+            return
+        here = current_node()
+        is_here = here is not None and is_on_loop(here.scheduler.thread)
+        if is_here and current_worker() is None:
+            raise CannotWait(
+                "to wait here for a session's workers would stop the node's loop; "
+                "write `async with session() as c:`"
+            )
+        # another handler that opens it may be parked: to wait for the lock would never end
+        if not self._lock.acquire(blocking=not is_here):
+            raise CannotWait("another handler is just opening this session")
         try:
-            wait(self._node.on_thread(self._hub.crew.hire))
+            if not self._is_open:
+                self._start()
+        finally:
+            self._lock.release()
+
+    def _start(self) -> None:
+        self._node = node_here()
+        opened = self._terms.open(self._node)
+        self._hub, self._shipment = opened.hub, opened.shipment
+        self._is_begun = True
+        try:
+            opened.wait(self._node.on_thread(self._hub.crew.hire))
         except BaseException:
             self.shutdown(cancel=True)
             raise
+        self._is_open = True
+        if self._is_given_up:  # meanwhile, by who was tired of waiting
+            self.shutdown(cancel=True)
 
     @property
     def workers(self) -> View[str]:
         """The addresses of the workers' nodes."""
+        self._open()
         return View(self._node.on_thread(self._hub.crew.addresses))
 
     def submit(
@@ -254,16 +268,23 @@ class Session(Maps):
             cancel: stop all work at once instead.
         """
         ended = self._begin_end(cancel=cancel)
+        if ended is None:
+            return
         # the node may have been shut down before, and the workers with it
         with contextlib.suppress(Cancelled):
             try:
                 ended.get()
             except KeyboardInterrupt:
-                self._begin_end(cancel=True).get()
+                self._begin_end(cancel=True)
+                ended.get()
                 raise
         self._shipment.end()
 
-    def _begin_end(self, *, cancel: bool) -> Promise:
+    def _begin_end(self, *, cancel: bool) -> Promise | None:
+        """Begin to end it, unless that was begun; None: it has no workers yet, nor will."""
+        self._is_given_up = True
+        if not self._is_begun:
+            return None
         if self._ended is None:
             self._ended = self._node.run_coroutine(partial(self._hub.close, cancel))
         elif cancel:
@@ -272,35 +293,52 @@ class Session(Maps):
 
     @property
     def _is_closed(self) -> bool:
-        return self._ended is not None or self._node.is_closed
+        return self._is_given_up or (self._is_begun and self._node.is_closed)
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise SpliceError("the session was shut down; open another one")
+        self._open()
 
     def __enter__(self) -> Session:
+        self._check_open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         self.shutdown(cancel=kind is not None)
 
     async def __aenter__(self) -> Session:
+        import asyncio  # whoever is here has loaded it
+
+        if not self._is_open:
+            try:
+                await asyncio.to_thread(self._check_open)
+            except asyncio.CancelledError:
+                self._begin_end(cancel=True)
+                raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, *exc_info: object
     ) -> None:
-        with contextlib.suppress(Cancelled):
-            await self._begin_end(cancel=kind is not None)
+        ended = self._begin_end(cancel=kind is not None)
+        if ended is not None:
+            with contextlib.suppress(Cancelled):
+                await ended
+            self._shipment.end()
 
     def __repr__(self) -> str:
         if self._is_closed:
             return "<Session, shut down>"
-        return f"<Session of {self._size} workers>"
+        if not self._is_open:
+            return "<Session, not open yet>"
+        return f"<Session of {self._hub.crew.size} workers>"
 
 
-def _cpu_count() -> int:
-    """Return how many CPUs this program may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS has no such limit
+def _is_on_a_loop() -> bool:
+    """Tell whether asyncio runs in this thread, and a wait would stop it."""
+    # 40 ms to import, and where a loop runs somebody has loaded it
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or current_worker() is not None:
+        return False
+    return asyncio._get_running_loop() is not None

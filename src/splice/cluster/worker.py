@@ -14,9 +14,12 @@ user's code computes, and libraries that insist on the main thread are content.
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,6 +104,17 @@ def run_worker(boot: bytes, ready: Ready) -> None:
     bench.serve()
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def work_in(folder: str, init: Callable[[], None] | None) -> None:
+    """Make `folder` this OS process's own, then call `init`; what a worker runs first.
+
+    What could be imported before still can: a relative path, as that of a REPL, stays where it was.
+    """
+    sys.path[:] = [str(Path(entry).absolute()) for entry in sys.path]
+    os.chdir(folder)
+    if init is not None:
+        init()
 
 
 def _live_as_node(
