@@ -352,7 +352,7 @@ def test_a_receiver_grants_what_was_given_back_and_a_window_more() -> None:
     one, other = connected(1, 2), connected(2, 1, window=FIRST_CREDIT)
     put(one, message(1, FIRST_CREDIT), message(2))
     carry(one.flush(0.0), other)
-    other.inbound.credit.give_back(1, FIRST_CREDIT)
+    other.inbound.credit.drop(1, FIRST_CREDIT)
     assert numbers(carry(other.flush(0.0), one)) == [[2]]
 
 
@@ -380,8 +380,8 @@ def test_requests_of_an_earlier_epoch_give_back_no_credit_of_this_one() -> None:
     mail = Header(Kind.MAIL, 2, 1, 2, 1, 0, 0, cost=100, requests=1)
     it.on_frame(8, mail, [b""], 0.0)
     assert it.inbound.credit.granted == 0
-    before.give_back(1, 100)
-    it.inbound.credit.give_back(1, 100)
+    before.drop(1, 100)
+    it.inbound.credit.drop(1, 100)
     assert it.inbound.credit.granted == 200
 
 

@@ -410,7 +410,7 @@ class World(RuleBasedStateMachine):
     def give_back(self, place: int, requests: int) -> None:
         side = self.sides[place]
         for credit, size in side.held[:requests]:
-            credit.give_back(1, size)
+            credit.drop(1, size)
         del side.held[:requests]
         self.act(place, side.channel.flush(self.now))
 

@@ -73,6 +73,11 @@ class Node:
         self.send(peer, *values)
         return peer
 
+    def give_back(self, peer: Peer, requests: int, size: int) -> None:
+        peer.credit.handled += requests
+        peer.credit.handled_bytes += size
+        self.peers.consumed(peer, peer.credit)
+
     def on_batch(self, peer: Peer, entries: list[Entry], buffers: list[Buffer]) -> None:
         for kind, value, *_ in entries:
             self.got.append(value)
@@ -80,7 +85,7 @@ class Node:
                 peer.send(Outgoing((RESPONSE, -value), (), -value, True))
         if not self.keeps_credit:
             tells = [size_of(entry) for entry in entries if entry[0] == TELL]
-            self.peers.consumed(peer, peer.credit, len(tells), sum(tells))
+            self.give_back(peer, len(tells), sum(tells))
 
     def on_delivered(self, peer: Peer, messages: list[Outgoing]) -> None:
         self.delivered += [message.delivery for message in messages]
@@ -868,7 +873,7 @@ def test_a_flood_waits_for_credit_and_answers_do_not(world: World) -> None:
     while len(b.got) < 51:
         before = len(b.got)
         (back,) = b.peers._by_incarnation.values()
-        b.peers.consumed(back, back.credit, 1, FIRST_CREDIT // 10)
+        b.give_back(back, 1, FIRST_CREDIT // 10)
         b.peers.flush()
         world.advance(1)
         assert len(b.got) > before

@@ -18,14 +18,14 @@ def test_handled_mail_may_be_sent_again() -> None:
     it = credit(Window(400, least=0))
     it.take_in(60, 2)
     assert it.granted == 100
-    it.give_back(1, 50)
+    it.drop(1, 50)
     assert it.granted == 150
 
 
 def test_what_signals_cost_comes_back_with_the_last_request() -> None:
     it = credit(Window(400, least=0))
     it.take_in(60, 1)  # 20 of them signals
-    it.give_back(1, 40)
+    it.drop(1, 40)
     assert it.granted == 160
 
 
@@ -35,7 +35,7 @@ def test_a_newcomer_gets_what_is_left_and_more_when_others_have_given_back() -> 
     first.take_in(100, 10)
     second = credit(window)
     assert (first.granted, second.granted) == (100, 10)
-    first.give_back(6, 60)
+    first.drop(6, 60)
     second.take_in(1, 1)
     assert (first.granted, second.granted) == (110, 50)
 
@@ -53,7 +53,7 @@ def test_mail_of_the_dead_counts_until_it_is_handled() -> None:
     first.take_in(70, 7)
     first.end()
     assert credit(window).granted == 30
-    first.give_back(7, 70)
+    first.drop(7, 70)
     assert window.lent == 30
 
 
@@ -61,9 +61,9 @@ def test_a_grant_that_has_grown_by_a_quarter_is_worth_telling() -> None:
     it = credit(Window(400, least=0))
     it.advertised = it.granted
     it.take_in(100, 100)
-    it.give_back(24, 24)
+    it.drop(24, 24)
     assert not it.is_worth_telling
-    it.give_back(1, 1)
+    it.drop(1, 1)
     assert it.is_worth_telling
 
 
@@ -93,7 +93,7 @@ def test_what_is_unhandled_never_exceeds_the_window_but_for_the_least(
             sent[living[-1]] = 0
         elif what == "handle" and unhandled:
             it, amount = unhandled.pop(which % len(unhandled))
-            it.give_back(1, amount)
+            it.drop(1, amount)
         elif what == "end" and living:
             living.pop(which % len(living)).end()
         elif what == "send" and living:
@@ -106,7 +106,7 @@ def test_what_is_unhandled_never_exceeds_the_window_but_for_the_least(
         assert sum(amount for _, amount in unhandled) <= total + least * len(sent)
         assert window.borrowers == len(living)
     for it, amount in unhandled:
-        it.give_back(1, amount)
+        it.drop(1, amount)
     for it in living:
         it.end()
     assert window.lent == 0

@@ -89,7 +89,7 @@ class Inbound:
         """Give up what has come of a large message: nobody will ever handle it."""
         dropped, self._assembly = self._assembly, Assembly()
         if dropped.requests:
-            self.credit.give_back(dropped.requests, dropped.size)
+            self.credit.drop(dropped.requests, dropped.size)
 
     def confirm(self) -> bool:
         """Note that what was received is delivered; True: acknowledge at once."""

@@ -389,15 +389,16 @@ class Outbound:
         """
         limit, bytes_left = self._config.frame_messages, self._config.frame_bytes
         room = self.credit - self.spent
+        queue = self.prompt or self.mail
         if (
-            not self.prompt
-            and not self.bulk.waiting
-            and len(self.mail) <= limit
-            and self.waiting_bytes <= min(bytes_left, room, self._config.piece_bytes)
+            not (self.bulk.waiting or (self.prompt and self.mail))
+            and len(queue) <= limit
+            and self.waiting_bytes <= min(bytes_left, self._config.piece_bytes)
+            and (queue is self.prompt or self.waiting_bytes <= room)
         ):  # nearly always: all of it, without looking at each
-            messages = list(self.mail)
-            self.mail.clear()
-            return messages, self.waiting_bytes
+            messages = list(queue)
+            queue.clear()
+            return messages, 0 if queue is self.prompt else self.waiting_bytes
         messages = []
         while len(messages) < limit and bytes_left > 0:
             message = self._next_of(self.prompt)

@@ -185,24 +185,17 @@ class Peers:
             )
             self.flush()
 
-    def consumed(self, peer: Peer, credit: Credit, requests: int, size: int) -> bool:
-        """Give credit back for requests and tells of `peer` that were handled.
+    def consumed(self, peer: Peer, credit: Credit) -> None:
+        """Give credit back for requests and tells of `peer` that were handled; before a flush.
 
         Args:
-            credit: what `Peer.credit` was when they came.
-            size: their bytes.
-
-        Returns:
-            Whether the other node should hear of it: flush.
+            credit: what `Peer.credit` was when they came, and where they were counted since.
         """
-        credit.give_back(requests, size)
-        if not credit.is_worth_telling:
-            return False
+        credit.give_back()
         line = peer._line
-        if not line.is_dirty:
+        if credit.is_worth_telling and not line.is_dirty:
             line.is_dirty = True
             self._dirty.append(line)
-        return True
 
     @property
     def is_idle(self) -> bool:

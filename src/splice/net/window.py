@@ -58,6 +58,8 @@ class Credit:
     Attributes:
         granted: bytes that it may send, counted from the epoch's beginning.
         advertised: as many as it has been told of.
+        handled: requests and tells that were handled, until they are given back.
+        handled_bytes: and their bytes.
     """
 
     __slots__ = (
@@ -68,6 +70,8 @@ class Credit:
         "_window",
         "advertised",
         "granted",
+        "handled",
+        "handled_bytes",
     )
 
     def __init__(self, window: Window) -> None:
@@ -78,6 +82,8 @@ class Credit:
         self._given_back = 0
         self._out = 0
         self._requests = 0
+        self.handled = 0
+        self.handled_bytes = 0
 
     def begin(self) -> None:
         """Lend it the first bytes: a connection stands."""
@@ -97,15 +103,18 @@ class Credit:
         self._requests += requests
         self._settle(0)
 
-    def give_back(self, requests: int, size: int) -> None:
-        """Note that some of the mail was handled.
+    def give_back(self) -> None:
+        """Let as much come again as was handled since the last time."""
+        self._requests = max(0, self._requests - self.handled)
+        size = min(self.handled_bytes, self._out)
+        self.handled = self.handled_bytes = 0
+        self._settle(size)
 
-        Args:
-            requests: how many requests and tells.
-            size: their bytes.
-        """
-        self._requests = max(0, self._requests - requests)
-        self._settle(min(size, self._out))
+    def drop(self, requests: int, size: int) -> None:
+        """Give back mail that will never be handled."""
+        self.handled += requests
+        self.handled_bytes += size
+        self.give_back()
 
     @property
     def is_worth_telling(self) -> bool:

@@ -100,7 +100,7 @@ class Exchange:
         self.signals = Signals(node)
         self.held: Held | None = None
         self.crowds = Crowds(self)
-        self.receipts = Receipts(node, self)
+        self.receipts = Receipts(node.scheduler)
         self.early = EarlyNames(node.loop)
 
     # ---- sending
@@ -165,7 +165,9 @@ class Exchange:
     def flush(self) -> None:
         """Have everything sent that was given to peers; at the end of each turn, or earlier."""
         self._unsent = 0
-        self._node.open().flush()
+        peers = self._node.open()
+        self.receipts.settle(peers)
+        peers.flush()
 
     def send_response(self, peer: Peer, ident: int, promise: Promise) -> None:
         """Send what a request of `peer` was answered with."""
@@ -269,10 +271,11 @@ class Exchange:
 
     def _take_request(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
         kind, ident, resource, name, args, kwargs = entry
-        taken = [next(supply) for _ in range(buffer_count(args))]
+        is_plain = type(args) is tuple
+        taken = [] if is_plain else [next(supply) for _ in range(buffer_count(args))]
         size = size_of_request(args, kwargs, name, taken)
         receipt = self.receipts.make(peer, size)
-        if type(args) is not tuple:
+        if not is_plain:
             try:
                 args, kwargs = decode_arguments(args, kwargs, taken)
             except SpliceError as error:
@@ -285,7 +288,7 @@ class Exchange:
             if owing is None:
                 owing = self.owing[peer] = {}
             owing[ident] = message
-            message.waiter = Reply(receipt, ident, owing)
+            message.waiter = Reply(self, receipt, ident, owing)
             if not self.prober.is_awake:
                 self.prober.wake()
         else:

@@ -18,10 +18,10 @@ from splice.net.passing import Decoded
 
 if TYPE_CHECKING:
     from splice.actor.coroutine import Drawn
-    from splice.net.peers import Peer
+    from splice.actor.scheduler import Scheduler
+    from splice.net.peers import Peer, Peers
     from splice.net.window import Credit
     from splice.node.exchange import Exchange
-    from splice.node.node import Node
 
 _SIZED: Final = frozenset({str, bytes})
 
@@ -29,12 +29,12 @@ _SIZED: Final = frozenset({str, bytes})
 class Receipt:
     """Gives back the credit of a tell; those of one size and credit share it."""
 
-    __slots__ = ("credit", "exchange", "peer", "size")
+    __slots__ = ("credit", "peer", "receipts", "size")
 
     def __init__(
-        self, exchange: Exchange, peer: Peer, credit: Credit, size: int
+        self, receipts: Receipts, peer: Peer, credit: Credit, size: int
     ) -> None:
-        self.exchange = exchange
+        self.receipts = receipts
         self.peer = peer
         self.credit = credit
         self.size = size
@@ -50,30 +50,40 @@ class Receipt:
         message.waiter = _Unasked()
 
     def give_back(self) -> None:
-        """Let the other node send as much again."""
-        self.exchange.receipts.handled(self.peer, self.credit, self.size)
+        """Let the other node send as much again, when this turn ends."""
+        credit = self.credit
+        if not credit.handled:
+            self.receipts.note(self.peer, credit)
+        credit.handled += 1
+        credit.handled_bytes += self.size
 
 
 class Receipts:
-    """Makes the receipts of one node."""
+    """Makes the receipts of one node, and settles them once a turn."""
 
-    def __init__(self, node: Node, exchange: Exchange) -> None:
-        self._node = node
-        self._exchange = exchange
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
         self._last: Receipt | None = None
+        self._handled: list[tuple[Peer, Credit]] = []
 
     def make(self, peer: Peer, size: int) -> Receipt:
         """Return the receipt of a message: the last one again, nearly always."""
         credit, last = peer.credit, self._last
         if last is None or last.credit is not credit or last.size != size:
-            last = self._last = Receipt(self._exchange, peer, credit, size)
+            last = self._last = Receipt(self, peer, credit, size)
         return last
 
-    def handled(self, peer: Peer, credit: Credit, size: int) -> None:
-        """Give back the credit of a message that was handled, or never will be."""
-        peers = self._node.peers
-        if peers is not None and peers.consumed(peer, credit, 1, size):
-            self._node.scheduler.schedule()  # its turn ends with a flush
+    def note(self, peer: Peer, credit: Credit) -> None:
+        """Take note that mail of `peer` was handled, or never will be."""
+        self._handled.append((peer, credit))
+        if not (self._scheduler.scheduled or self._scheduler.is_closed):
+            self._scheduler.schedule()  # its turn ends with a flush
+
+    def settle(self, peers: Peers) -> None:
+        """Give back the credit of what was handled since the last time."""
+        handled, self._handled = self._handled, []
+        for peer, credit in handled:
+            peers.consumed(peer, credit)
 
 
 class _Unasked:
@@ -91,28 +101,44 @@ def _log_failure(message: Promise) -> None:
         report_unasked(message, message.value)
 
 
-class Reply(Receipt):
+class Reply:
     """Sends the outcome of a request back to the node that asked."""
 
-    __slots__ = ("ident", "is_given_back", "owing")
+    __slots__ = ("exchange", "ident", "is_given_back", "owing", "receipt")
 
-    def __init__(self, receipt: Receipt, ident: int, owing: dict[int, Promise]) -> None:
-        super().__init__(receipt.exchange, receipt.peer, receipt.credit, receipt.size)
+    def __init__(
+        self,
+        exchange: Exchange,
+        receipt: Receipt,
+        ident: int,
+        owing: dict[int, Promise],
+    ) -> None:
+        self.exchange = exchange
+        self.receipt = receipt
         self.ident = ident
         self.owing = owing
         self.is_given_back = False
 
+    @property
+    def peer(self) -> Peer:
+        """The node that asked."""
+        return self.receipt.peer
+
     def settled(self, message: Promise) -> None:
         """Send the answer."""
         self.owing.pop(self.ident, None)
-        self.exchange.send_response(self.peer, self.ident, message)
+        self.exchange.send_response(self.receipt.peer, self.ident, message)
         if not self.is_given_back:
-            self.give_back()
+            self.receipt.give_back()
 
     def handed_on(self, message: Promise) -> None:
         """Take note that the handler is done, and its answer a promise."""
-        self.is_given_back = True
         self.give_back()
+
+    def give_back(self) -> None:
+        """Let the other node send as much again, though the answer is not there yet."""
+        self.is_given_back = True
+        self.receipt.give_back()
 
     def note_drawer(self, coroutine: Drawn) -> None:
         """Take note that the asker draws values out of `coroutine`."""
