@@ -82,7 +82,7 @@ class OsLauncher:
     def __init__(
         self, *, command: Sequence[str] | None = None, path: Sequence[str] | None = None
     ) -> None:
-        self.command = (sys.executable,) if command is None else tuple(command)
+        self._command = command
         self._path = path
         self.forking = threading.Lock()
         """Held while a child's pipes are made, so that no forked copy has them unnoticed."""
@@ -114,6 +114,11 @@ class OsLauncher:
         if (error := answer.get()) is not None:
             raise error
         return child
+
+    @property
+    def command(self) -> Sequence[str]:
+        """What runs the interpreter of a child that is started now."""
+        return [sys.executable] if self._command is None else self._command
 
     def post(self, request: Callable[[], None]) -> None:
         """Have `request` called on the launcher's thread; the door for all others."""
