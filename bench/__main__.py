@@ -7,17 +7,21 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from bench.cases import CASES
 from bench.measuring import SPLICE, Scale
-from bench.table import draw
+from bench.peers.environment import install
+from bench.peers.rows import PEERS, ROWS, standard
+from bench.peers.turns import ContenderFailedError, compare
+from bench.table import draw, draw_peers
 
 CASE_SECONDS = 600
 """Longer than any case takes on a slow machine; one that hangs must not stop the others."""
@@ -28,7 +32,13 @@ QUICK_CASE_SECONDS = 60
 notes = Console(stderr=True)
 
 
-@click.command(help=f"Measure splice.  Cases: {', '.join(CASES)}.")
+@click.command(
+    help=f"Measure splice.  Cases: {', '.join(CASES)}; with --peers: {', '.join(ROWS)}."
+    f"  PEERS: {', '.join(PEERS)}."
+)
+@click.argument("peers", nargs=-1)
+@click.option("--peers", "is_peers", is_flag=True, help="Other libraries beside it.")
+@click.option("--install-peers", "is_install", is_flag=True, help="Get them ready.")
 @click.option(
     "--only", "names", multiple=True, metavar="NAME", help="This case; repeatable."
 )
@@ -41,34 +51,70 @@ notes = Console(stderr=True)
     "--json", "to", type=click.Path(), help="Write JSON lines there; - for stdout."
 )
 def main(
-    names: tuple[str, ...], quick: bool, full: bool, repeats: int | None, to: str | None
+    peers: tuple[str, ...],
+    is_peers: bool,
+    is_install: bool,
+    names: tuple[str, ...],
+    quick: bool,
+    full: bool,
+    repeats: int | None,
+    to: str | None,
 ) -> None:
     """Run the cases and show the table; exit code 1 if one failed."""
-    unknown = [name for name in names if name not in CASES]
-    if unknown:
-        raise click.BadParameter(
-            f"no case {', '.join(unknown)}; there are {', '.join(CASES)}"
-        )
+    if is_install:
+        install(notes.print)
+        return
+    if peers and not is_peers:
+        raise click.UsageError("peers are named after --peers")
+    _refuse_unknown("peer", peers, PEERS)
+    _refuse_unknown("case", names, ROWS if is_peers else CASES)
     # Without bytecode every start compiles anew, and starting is among what is measured.
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
         notes.print("PYTHONDONTWRITEBYTECODE is unset for the benchmarks")
     scale = Scale(repeats or (2 if quick else 5), quick, full)
     records = [_machine()]
     _write(to, records, "w")
-    for name in names or CASES:
+    for name in names or (standard(scale) if is_peers else CASES):
         notes.print(f"{name} ...", style="dim")
-        found = list(_run(name, scale))
+        found = list(_compare(name, peers, scale) if is_peers else _run(name, scale))
         _write(to, found, "a")
         records += found
+    _show(to, records[0], records[1:], draw_peers if is_peers else draw)
+
+
+def _refuse_unknown(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise click.BadParameter(
+            f"no {kind} {', '.join(unknown)}; there are {', '.join(known)}"
+        )
+
+
+def _show(
+    to: str | None,
+    machine: dict[str, Any],
+    records: list[dict[str, Any]],
+    drawn: Callable[[list[dict[str, Any]]], Table],
+) -> None:
     console = (
         notes if to == "-" else Console(width=None if sys.stdout.isatty() else 160)
     )
-    console.print(_describe(records[0]))
-    console.print(draw(records[1:]))
-    failed = [record for record in records[1:] if record["value"] is None]
+    console.print(_describe(machine))
+    console.print(drawn(records))
+    failed = [record for record in records if record["value"] is None]
     for record in failed:
         console.print(f"{record['name']} {record['unit']}", style="red", markup=False)
     sys.exit(1 if failed else 0)
+
+
+def _compare(
+    name: str, peers: tuple[str, ...], scale: Scale
+) -> Iterator[dict[str, Any]]:
+    """Let splice and its peers take turns; a record for each, or one that says why not."""
+    try:
+        yield from compare(name, peers or tuple(PEERS), scale, notes.print)
+    except ContenderFailedError as why:
+        yield _failure(name, str(why))
 
 
 def _run(name: str, scale: Scale) -> Iterator[dict[str, Any]]:

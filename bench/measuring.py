@@ -98,7 +98,7 @@ class Figure:
                 "case": self.case,
                 "title": self.title,
                 "unit": self.unit,
-                **_spread("value", values),
+                **spread("value", values),
                 "n": len(values),
                 **(self._verdict() if peer == SPLICE else {}),
             }
@@ -111,11 +111,9 @@ class Figure:
         ratio = None
         floor = next((name for name in self.values if name != SPLICE), None)
         if floor is not None:
-            ratios = [
-                self._gain(a, b) for a, b in zip(mine, self.values[floor], strict=True)
-            ]
+            ratios = self.gains(floor)
             ratio = statistics.median(ratios)
-            found |= {"floor": floor, **_spread("ratio", ratios)}
+            found |= {"floor": floor, **spread("ratio", ratios)}
         if self.calls and self.unit.endswith("/s") and not self.unit.startswith("MB"):
             per_message = [1 / (v * c) for v, c in zip(mine, self.calls, strict=True)]
             found["calls"] = _rounded(statistics.median(per_message))
@@ -127,8 +125,10 @@ class Figure:
             }
         return found
 
-    def _gain(self, mine: float, floor: float) -> float:
-        return floor / mine if self.less_is_better else mine / floor
+    def gains(self, other: str) -> list[float]:
+        """Return by rounds how many times better splice is than another contender."""
+        pairs = zip(self.values[SPLICE], self.values[other], strict=True)
+        return [b / a if self.less_is_better else a / b for a, b in pairs]
 
 
 def alternate(
@@ -156,11 +156,12 @@ def alternate(
     return values, calls
 
 
-def _spread(name: str, values: list[float]) -> dict[str, Any]:
-    spread = "spread" if name == "value" else f"{name}_spread"
+def spread(name: str, values: list[float]) -> dict[str, Any]:
+    """Return the median under `name`, and the least and greatest value beside it."""
+    both = "spread" if name == "value" else f"{name}_spread"
     return {
         name: _rounded(statistics.median(values)),
-        spread: [_rounded(min(values)), _rounded(max(values))],
+        both: [_rounded(min(values)), _rounded(max(values))],
     }
 
 

@@ -30,6 +30,31 @@ def draw(records: list[Record]) -> Table:
     return table
 
 
+def draw_peers(records: list[Record]) -> Table:
+    """Return the table of the comparison: a line for each contender of each row."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("case")
+    table.add_column("contender")
+    table.add_column("value", justify="right", style="bold")
+    table.add_column("min .. max", justify="right", style="dim")
+    table.add_column("unit")
+    table.add_column("splice is better by", justify="right")
+    table.add_column("target")
+    for record in records:
+        low, high = record.get("spread", (0, 0))
+        is_ours = record["peer"] == SPLICE
+        table.add_row(
+            record["title"] if is_ours else "",
+            record["peer"],
+            "failed" if record["value"] is None else short(record["value"]),
+            f"{short(low)} .. {short(high)}",
+            record["unit"],
+            "" if is_ours else _ratio(record),
+            _target(record),
+        )
+    return table
+
+
 def _row(record: Record, floors: dict[tuple[str, str], Record]) -> list[str]:
     if record["value"] is None:
         return [

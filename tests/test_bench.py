@@ -24,6 +24,55 @@ def test_a_quick_case_prints_its_figures_as_json_lines() -> None:
     assert all(r["value"] > 0 for r in figures.values())
 
 
+@pytest.mark.slow
+@pytest.mark.system
+@pytest.mark.parametrize(("row", "peer"), [("ask", "asyncio"), ("noops", "futures")])
+def test_peers_of_the_standard_library_take_turns_with_splice(
+    row: str, peer: str
+) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--peers", peer]
+    done = subprocess.run(
+        [*command, "--only", row, "--json", "-"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+
+    figures = {r["peer"]: r for r in records if r.get("case") == f"P_{row}"}
+    assert list(figures) == ["splice", peer]
+    assert all(r["value"] > 0 for r in figures.values())
+    assert figures[peer]["ratio"] > 0
+
+
+def test_a_peer_that_is_not_installed_is_named_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    from bench.peers.environment import interpreter
+
+    with pytest.raises(LookupError, match="scripts/bench --install-peers"):
+        interpreter("gevent")
+
+
+def test_every_row_of_the_peers_has_a_contender_that_is_described(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from bench.peers.on_splice import CASES
+    from bench.peers.rows import PEERS, ROWS
+
+    described = (ROOT / "bench" / "README.md").read_text()
+
+    assert [name for name in ROWS if f"`{name}`" not in described] == []
+    assert CASES.keys() == ROWS.keys()
+    assert {peer for row in ROWS.values() for peer in row.peers} < PEERS.keys()
+
+
 def test_every_case_is_described_in_the_readme(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
