@@ -86,6 +86,7 @@ class Cast:
         seed: what their workload is drawn from.
         is_lossy: connections may break by themselves.
         config: changes of CONFIG.
+        plant: name of a defect to put into all nodes; see `splice.testing.planted`.
     """
 
     def __init__(
@@ -97,12 +98,14 @@ class Cast:
         seed: int = 0,
         is_lossy: bool = False,
         config: Mapping[str, Any] | None = None,
+        plant: str = "",
     ) -> None:
         self._folder = folder
         self._addresses = addresses
         self._prefix = prefix
         self._seed = seed
         self._is_lossy = is_lossy
+        self._plant = plant
         self._config = {**CONFIG, **(config or {})}
         self._names = {
             f"tcp://{host}:{port}": f"n{place + 1}"
@@ -119,7 +122,11 @@ class Cast:
     def begin(self, pace: float = PACE) -> None:
         """Start all nodes and have them act."""
         # the first alone: it makes the key
-        self.now = [self._start(place) for place in range(len(self._addresses))]
+        self.now = [self._start(0)]
+        self.now[0].is_up()
+        self.now += [self._start(place) for place in range(1, len(self._addresses))]
+        for player in self.now[1:]:
+            player.is_up()
         for player in self.now:
             self._introduce(player)
         for player in self.now:
@@ -134,12 +141,12 @@ class Cast:
             "names": self._names,
             "life": life,
             "seed": f"{self._seed} {life}",
+            "plant": self._plant,
         }
         command = [sys.executable, "-m", "splice.testing.field", json.dumps(settings)]
         log = self._folder / f"log-{life}"
         player = Player([*self._prefix(place), *command], log)
         self.lives.append(player)
-        player.is_up()
         return player
 
     def _introduce(self, player: Player) -> None:
@@ -183,6 +190,7 @@ class Cast:
     def is_born_again(self, place: int, pace: float = PACE) -> None:
         """Start a dead node anew at its address."""
         self.now[place] = self._start(place)
+        self.now[place].is_up()
         self._introduce(self.now[place])
         for other in self.living():
             if other is not self.now[place]:
@@ -200,6 +208,10 @@ class Cast:
             self.history(), loss_timeout=self.loss_timeout, is_lossy=self._is_lossy
         )
         return check(facts)
+
+    def breaks(self, rule: str) -> bool:
+        """Whether a promise was broken so far, of all but those that may yet be kept."""
+        return any(violation.rule == rule for violation in self.violations())
 
     def comes_to_rest(self) -> History:
         """Have all come to rest; the history then, in which every promise was kept."""

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.system.conftest import free_port
+from tests.system.conftest import PATIENCE, free_port
 from tests.system.field import LOSS_SECONDS, Cast
 from tests.system.network import Hosts, why_no_wire
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 SHORT = LOSS_SECONDS / 3
 LONG = LOSS_SECONDS * 2
-STORM_SECONDS = 45.0
+STORM_SECONDS = 25.0
 PORT = 5000
 
 Casting = Callable[..., Cast]
@@ -184,6 +184,29 @@ def test_nothing_is_lost_or_late_on_a_wire_that_loses_and_disorders(
 def test_a_narrow_link_loses_nobody(hosts: Hosts, far_cast: Casting) -> None:
     hosts.shape_all(rate=60_000, delay=0.02)
     assert losses(goes_on(far_cast(), 2.0)) == 0
+
+
+@pytest.mark.slow
+def test_messages_that_are_handled_twice_are_found(
+    hosts: Hosts, far_cast: Casting
+) -> None:
+    nodes = far_cast(plant="skip-deduplication")
+    deadline = time.monotonic() + PATIENCE
+    while not nodes.breaks("handled once"):
+        assert time.monotonic() < deadline, "a known defect was not found"
+        # what comes back is cut, so it is sent again on the next connection
+        cut(hosts, nodes, 1, SHORT * 2, (1, 0))
+        time.sleep(0.5)
+
+
+def test_mail_that_comes_to_a_successor_is_found(cast: Casting) -> None:
+    nodes = cast(2, plant="resend-after-loss")
+    deadline = time.monotonic() + PATIENCE
+    while not nodes.breaks("no impostor"):
+        assert time.monotonic() < deadline, "a known defect was not found"
+        nodes.dies(1)
+        nodes.is_born_again(1)
+        time.sleep(0.5)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from splice.node.node import Node
 from splice.node.runtime import runtime
 from splice.testing.diary import Diary
 from splice.testing.history import What
+from splice.testing.planted import planted
 from splice.testing.script import Script
 from splice.testing.stage import act, populate
 from splice.testing.tidiness import leftovers
@@ -93,10 +94,16 @@ def main(text: str) -> None:
 
     Args:
         text: as JSON: ``config``, the node's settings; ``diary``, the path of its file; ``names``
-            of all nodes by address; ``life``, the number of this one; ``seed``.
+            of all nodes by address; ``life``, the number of this one; ``seed``; ``plant``,
+            name of a defect to put in, or an empty text.
     """
     settings = json.loads(text)
     runtime.config(**settings["config"])
+    with planted(settings["plant"]):
+        _serve(settings)
+
+
+def _serve(settings: dict[str, Any]) -> None:
     node = runtime.node
     diary = Diary(Path(settings["diary"]), node, settings["names"], settings["life"])
     make: Callable[..., Field] = Field
