@@ -28,6 +28,8 @@ CASES = {
     "far-piped": "two_nodes:far_piped",
     "far-tell": "two_nodes:far_tell",
     "far-arrays": "two_nodes:far_arrays",
+    "far-tcp": "two_nodes:far_tcp",
+    "all-to-all": "many_nodes:all_to_all",
     "stream": "streams:stream",
     "start": "cluster:start",
     "noops": "cluster:noops",

@@ -14,6 +14,7 @@ from bench.measuring import SPLICE, Figure, Scale, Target, alternate, now
 from bench.one_node import Count, Driver, Echo, ask_rate, piped_rate, tell_rate
 from bench.zmq_echo import ZmqEcho
 from splice import runtime, sync
+from splice.net.places import ipc_folder, ipc_path, split_address
 
 PIPED = 20_000
 IPC = "pyzmq-ipc"
@@ -104,6 +105,66 @@ def array_rate(echo: Any, array: Any, count: int) -> float:
     seconds = now() - start
     assert echoed.nbytes == array.nbytes
     return float(array.nbytes * count / 1e6 / seconds)
+
+
+def far_tcp(scale: Scale) -> list[Figure]:
+    """The same over tcp, which is always encrypted (CURVE), beside ipc, which is not."""
+    driver, near = _far(Echo)
+    far, counter = _over_tcp(Echo), _over_tcp(Count)
+    near_counter = runtime.spawn(Count, sp_dest=near.sp_url.address)
+    asks, piped, tells = (scale.size(count) for count in (5_000, PIPED, 100_000))
+    array = np.ones(64 * 2**20 // 8)
+    rounds = scale.size(8, 2)
+    found = []
+    for case, title, unit, rate, pair in (
+        ("ask", "far ask", "asks/s", lambda e: ask_rate(e, asks), (far, near)),
+        (
+            "pipelined",
+            f"far piped asks ({piped:,})",
+            "asks/s",
+            lambda e: piped_rate(e, piped, piped),
+            (far, near),
+        ),
+        (
+            "tell",
+            "far tell",
+            "msgs/s",
+            lambda c: tell_rate(c, tells),
+            (counter, near_counter),
+        ),
+        (
+            "array_64MB",
+            "array of 64 MiB echoed",
+            "MB/s",
+            lambda e: array_rate(e, array, rounds),
+            (far, near),
+        ),
+    ):
+
+        def measure(target: Any, rate: Any = rate) -> float:
+            value: float = driver.run(lambda: rate(target)).get()
+            return value
+
+        values, calls = alternate(
+            scale.repeats,
+            {
+                SPLICE: lambda pair=pair, m=measure: m(pair[0]),  # type: ignore[misc]
+                "splice-ipc": lambda pair=pair, m=measure: m(pair[1]),  # type: ignore[misc]
+            },
+        )
+        figure = Figure(f"B5_tcp_{case}", f"{title}, tcp and CURVE", unit, values)
+        figure.calls = calls
+        found.append(figure)
+    return found
+
+
+def _over_tcp(cls: type) -> Any:
+    """Return a process of `cls` on a new node that has no ipc socket to be found by."""
+    (there,) = runtime.fork(1)
+    folder = ipc_folder()
+    assert folder is not None, "there is ipc on this machine"
+    ipc_path(folder, *split_address(there)).unlink()
+    return runtime.spawn(cls, sp_dest=there)
 
 
 def far_arrays(scale: Scale) -> list[Figure]:

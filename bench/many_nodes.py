@@ -1,0 +1,76 @@
+"""A message costs the same however many nodes talk, each with all others."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from bench.measuring import SPLICE, Figure, Scale, Target, alternate, now
+from bench.one_node import Echo
+from bench.two_nodes import IPC
+from bench.zmq_echo import ZmqEcho
+from splice import Process, runtime, syncmany
+
+SIZES = (1, 2, 8, 32)
+
+OUTSTANDING = 992
+"""Questions that each node has outstanding, shared out among the others: 31 divide it, and 7
+nearly."""
+
+FLOOR_ASKS = 20_000
+
+SHARE = 0.7
+"""Of the rate of two nodes: what a shared machine may take away by itself."""
+
+
+class Talker(Process):
+    """Asks the echoes of all other nodes; on one node, that of its own."""
+
+    def meet(self, echoes: list[Any]) -> None:
+        here = runtime.address
+        others = [each for each in echoes if each.sp_url.address != here]
+        self.others = others or echoes
+
+    def talk(self, rounds: int) -> int:
+        """Ask all of them at once, so many times; how many questions that were."""
+        share = OUTSTANDING // len(self.others)
+        for _ in range(rounds):
+            syncmany([echo.echo(i) for i in range(share) for echo in self.others])
+        return rounds * share * len(self.others)
+
+
+def talk_rate(talkers: list[Any], asks: int) -> float:
+    """Have all talk at the same time; asks a second of all together."""
+    rounds = max(asks // (OUTSTANDING * len(talkers)), 2)
+    start = now()
+    asked = sum(syncmany([each.talk(rounds) for each in talkers]))
+    return asked / (now() - start)
+
+
+def all_to_all(scale: Scale) -> list[Figure]:
+    """Each of 1 to 32 nodes asks all others, with as many questions outstanding."""
+    asks = scale.size(200_000)
+    places, found, first = [runtime.address], [], 0.0
+    with ZmqEcho("ipc") as ipc:
+        for size in SIZES[:3] if scale.is_quick else SIZES:
+            places += runtime.fork(size - len(places))
+            talkers = list(runtime.spawn_scatter(places, Talker))
+            echoes = list(runtime.spawn_scatter(places, Echo))
+            syncmany([each.meet(echoes) for each in talkers])
+            values, calls = alternate(
+                scale.repeats,
+                {
+                    SPLICE: lambda talkers=talkers: talk_rate(talkers, asks),  # type: ignore[misc]
+                    IPC: lambda: ipc.piped_rate(scale.size(FLOOR_ASKS)),
+                },
+            )
+            target = None
+            if size > 2:
+                target = Target("as with 2 nodes", least=SHARE * first)
+            first = statistics.median(values[SPLICE]) if size == 2 else first
+            title = f"asks all to all, {size} node{'s' * (size > 1)}"
+            case = f"F2_all_to_all_{size}"
+            found.append(
+                Figure(case, title, "asks/s", values, target=target, calls=calls)
+            )
+    return found
