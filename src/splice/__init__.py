@@ -51,13 +51,17 @@ if TYPE_CHECKING:
     from splice.actor.childspec import ChildCounts, ChildInfo, child
     from splice.actor.supervisor import Supervisor
     from splice.net.lives import NodeEvent
+    from splice.node.dead_letters import DeadLetter
+    from splice.node.insight import Statistics
     from splice.node.room import ready
 
 # loaded when it is used: supervision takes 8 ms, and what has to do with other nodes asyncio
 _LATER = {
     "ChildCounts": "splice.actor.childspec",
     "ChildInfo": "splice.actor.childspec",
+    "DeadLetter": "splice.node.dead_letters",
     "NodeEvent": "splice.net.lives",
+    "Statistics": "splice.node.insight",
     "Supervisor": "splice.actor.supervisor",
     "child": "splice.actor.childspec",
     "ready": "splice.node.room",
@@ -81,6 +85,7 @@ __all__ = [
     "CompositeError",
     "ConnectTimeout",
     "CoroutineEnded",
+    "DeadLetter",
     "DeadlockError",
     "Deferred",
     "DeliveryError",
@@ -103,6 +108,7 @@ __all__ = [
     "Proxy",
     "RemoteError",
     "SpliceError",
+    "Statistics",
     "Supervisor",
     "TimeoutError",
     "Timer",

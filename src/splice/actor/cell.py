@@ -10,7 +10,8 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from splice.actor.context import Ended
+from splice.actor.context import Ended, current_cell
+from splice.actor.endings import bury
 from splice.actor.promise import PENDING, TAKEN_OUT, VALUE, Promise, Tell
 from splice.actor.proxy import Proxy, proxy_class
 from splice.errors import ProcessStopped, shown
@@ -116,7 +117,7 @@ class Cell:
                 if runner.kept is not None:
                     runner.kept.append(message)
                 elif message.state == PENDING:  # else cancelled before it came
-                    message.reject(self.stopped_error(message))
+                    bury(self, message, current_cell())
                 return
             self.head = message
         else:

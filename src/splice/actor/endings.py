@@ -167,6 +167,27 @@ def _leave(cell: Cell, message: Promise, kept: list[Promise] | None) -> None:
         message.next = TAKEN_OUT
         if message.state == PENDING:
             handler.left_over(cell, message)
+        elif type(message) is Tell:  # delivered, and yet it will not be handled
+            bury(cell, message)
+
+
+def bury(cell: Cell, message: Promise, sender: Cell | None = None) -> None:
+    """Fail a message that its process will never handle, for it has ended: a dead letter."""
+    error = cell.stopped_error(message)
+    if message.state == PENDING:
+        message.reject(error)
+    note = cell.scheduler.on_dead_letter
+    # a node that is shut down leaves mail behind by the way, and what the engine sends is no mail
+    if note is None or cell.scheduler.is_closing or not _is_mail(message):
+        return
+    if type(message) is Tell:
+        message.look()  # noted here, and not once more when its promise is let go
+    name = message.handler.name  # type: ignore[union-attr]
+    note(cell, name, error, sender, is_told=type(message) is not Tell)
+
+
+def _is_mail(message: Promise) -> bool:
+    return message.handler is not None and message.handler.is_mail
 
 
 def life_of(cell: Cell) -> int:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from splice.actor.context import context_of, frames_from
-from splice.actor.endings import finished, report
+from splice.actor.endings import bury, finished, report
 from splice.actor.promise import Promise
 from splice.errors import Cancelled, NoSuchHandler
 
@@ -64,7 +64,7 @@ class Handler:
 
     def left_over(self, cell: Cell, message: Promise) -> None:
         """Settle a message that the process will never handle: it has ended."""
-        message.reject(cell.stopped_error(message))
+        bury(cell, message)
 
     def withdrawn(self, cell: Cell) -> None:
         """Take note that a message in the mailbox of `cell` was cancelled."""

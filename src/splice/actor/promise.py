@@ -37,6 +37,7 @@ from splice.actor.waiters import (
     LoopWaiter,
     Then,
     ThreadWaiter,
+    Undelivered,
     Unseen,
     Waiter,
     wake,
@@ -243,7 +244,7 @@ class Promise:
         self.traceback = error.__traceback__
         waiter = self.waiter
         # before the state, which other threads may look at as soon as it is written
-        self.waiter = Unseen(error, self.describe()) if waiter is None else None
+        self.waiter = self.unseen(error) if waiter is None else None
         self.state = ERROR
         if waiter is not None:
             wake(waiter, self)
@@ -289,10 +290,14 @@ class Promise:
         # each waiter sees the traceback as it was, not the frames of those before it too
         return error.with_traceback(self.traceback)
 
+    def unseen(self, error: BaseException) -> Unseen:
+        """Return what tells of a failure that nobody will have looked at."""
+        return Unseen(error, self.describe())
+
     def look(self) -> None:
         """Note that somebody has seen the outcome: a failure is not logged any more."""
         unseen = self.waiter
-        if type(unseen) is Unseen:
+        if isinstance(unseen, Unseen):
             unseen.seen = True
             self.waiter = None
 
@@ -428,3 +433,7 @@ class Tell(Promise):
     """A message that nobody is answered for: its promise is that of delivery."""
 
     __slots__ = ()
+
+    def unseen(self, error: BaseException) -> Unseen:
+        """Return what makes a dead letter of it: it was not delivered."""
+        return Undelivered(error, self.describe(), self.target, self.handler)

@@ -86,6 +86,8 @@ class Scheduler:
         directory: the processes by name and id.
         flush: called at the end of each turn; the node sends its frames there.
         on_end: called with the cell and the reason when a process has ended.
+        on_dead_letter: called with a message that nobody will handle; as
+            `splice.node.dead_letters.DeadLetters.note`, or None.
         on_abandon: called when it was abandoned: its loop was gone, and nobody had closed it.
         cell_class: gives the class of a process's record; None for always `Cell`.
         overload_timeout: seconds that a sender waits for room in a full mailbox.
@@ -119,6 +121,7 @@ class Scheduler:
         self.timers = Timers(loop)
         self.flush: Callable[[], None] | None = None
         self.on_end: Callable[[Cell, Any], None] | None = None
+        self.on_dead_letter: Callable[..., None] | None = None
         self.on_abandon: Callable[[], None] | None = None
         self.cell_class: Callable[[type], type[Cell]] | None = None
         self.inbox = Inbox(self, self._turn_now)

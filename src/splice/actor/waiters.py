@@ -219,6 +219,30 @@ class Unseen:
 
     def __del__(self) -> None:
         if not self.seen:
-            _log.error(
-                "nobody looked at the failure of %s", self._what, exc_info=self._error
-            )
+            self._tell()
+
+    def _tell(self) -> None:
+        _log.error(
+            "nobody looked at the failure of %s", self._what, exc_info=self._error
+        )
+
+
+class Undelivered(Unseen):
+    """Has a message that was not delivered noted as a dead letter, if nobody ever asks for it."""
+
+    __slots__ = ("_handler", "_target")
+
+    def __init__(
+        self, error: BaseException, what: str, target: Any, handler: Any
+    ) -> None:
+        super().__init__(error, what)
+        self._target = target
+        self._handler = handler
+
+    def _tell(self) -> None:
+        scheduler = self._target.scheduler
+        note = scheduler.on_dead_letter
+        if note is None or scheduler.is_closed or self._handler is None:
+            super()._tell()
+        else:  # posted: a finalizer runs anywhere, also in the middle of the engine
+            scheduler.post(note, self._target, self._handler.name, self._error)

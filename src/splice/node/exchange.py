@@ -47,7 +47,7 @@ from splice.node.current import decoding
 from splice.node.drawers import Drawers
 from splice.node.early import EarlyNames
 from splice.node.prober import PROBES, Prober
-from splice.node.remote import AGENT, Dialogue, Remote, not_there
+from splice.node.remote import AGENT, Dialogue, Remote
 from splice.node.replies import (
     Receipts,
     Reply,
@@ -321,7 +321,7 @@ class Exchange:
         message.target = self._scheduler  # nobody else can be asked about it
         if self.early.keep(resource, again):
             return True
-        self._refuse(peer, entry, not_there(self._node, resource))
+        self._refuse(peer, entry, self._node.dead_letters.refused(peer, resource, name))
         message.waiter.give_back()
         return False
 
@@ -361,7 +361,8 @@ class Exchange:
         _, ident, succeeded, payload = entry
         promise = self.owed(peer, ident)
         if promise is None:
-            skip(payload, supply)  # cancelled since
+            skip(payload, supply)
+            self._node.dead_letters.late(peer, ident)
         elif not succeeded:
             promise.reject(decode_error(payload, supply))
         else:

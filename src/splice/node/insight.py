@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from _thread import start_new_thread
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from splice.actor.cell import Cell
@@ -21,9 +23,25 @@ from splice.node.remote import Remote
 from splice.uri import url
 
 if TYPE_CHECKING:
+    from splice.node.dead_letters import DeadLetter
     from splice.node.node import Node
 
 _PROCESS_INFO = NamedHandler("process_info")
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A node in numbers.
+
+    Attributes:
+        processes: that live on it.
+        nodes: that it is connected with.
+        dead_letters: messages and answers that nobody will handle, since it began.
+    """
+
+    processes: int
+    nodes: int
+    dead_letters: int
 
 
 class Insight:
@@ -60,6 +78,28 @@ class Insight:
         found: list[ProcessInfo] = node.on_thread(node.infos)
         return found
 
+    def statistics(self) -> Statistics:
+        """Tell in numbers what the current node has and had."""
+        node = node_here()
+        found: Statistics = node.on_thread(_statistics, node)
+        return found
+
+    def on_dead_letter(
+        self, hearer: Callable[[DeadLetter], object]
+    ) -> Callable[[], None]:
+        """Hear of each message of or to the current node that nobody will handle.
+
+        Args:
+            hearer: is called with a `DeadLetter` for each, on the node's loop: it may send,
+                and must not wait.
+
+        Returns:
+            What ends it; call it without arguments.
+        """
+        node = node_here()
+        _ = node.address  # opens its sockets: a url has an address
+        return node.dead_letters.listen(hearer)
+
     def dump(self, file: TextIO | None = None) -> None:
         """Write down everything that the current node is doing, as text for people.
 
@@ -89,6 +129,15 @@ class Insight:
         # on a thread of its own, which takes no lock to start: the main thread may just be
         # writing to that very file
         signal.signal(number, lambda *_: start_new_thread(_write, (node, file)))
+
+
+def _statistics(node: Node) -> Statistics:
+    peers = [] if node.peers is None else node.peers.known()
+    return Statistics(
+        processes=len(node.scheduler.directory),
+        nodes=sum(peer.is_connected for peer in peers),
+        dead_letters=node.dead_letters.count,
+    )
 
 
 def _write(node: Node, file: TextIO | None) -> None:

@@ -36,6 +36,7 @@ from splice.log import logger
 from splice.node.children import Children
 from splice.node.copying import IsolatedNamed, WireCopier, cell_class
 from splice.node.current import rebuild_proxy
+from splice.node.dead_letters import DeadLetters
 from splice.node.exchange import Exchange
 from splice.node.fates import watch
 from splice.node.remote import AGENT, Named, Remote, not_there
@@ -101,6 +102,7 @@ class Node:
         self.exchange = Exchange(self)
         self.scheduler.directory.on_name = self.exchange.early.made
         self.room = Room(self)
+        self.dead_letters = DeadLetters(self)
         self._tasks: dict[asyncio.Task[Any], Promise] = {}
 
     # ---- addresses and proxies

@@ -11,11 +11,12 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from splice.actor.context import current_cell
 from splice.actor.handlers import Handler
 from splice.actor.limited import LimitedCell
 from splice.actor.promise import PENDING, Promise, Tell
 from splice.actor.proxy import Proxy
-from splice.errors import ProcessNotFound, ProcessStopped
+from splice.errors import DeliveryError, ProcessNotFound, ProcessStopped
 from splice.net.codec import encode_arguments
 from splice.uri import Resource, url
 
@@ -173,12 +174,20 @@ class Named:
         if message.state != PENDING:
             return  # cancelled on its way here
         if cell is None:
-            message.reject(not_there(self.node, self.resource))
+            error = not_there(self.node, self.resource)
+            message.reject(error)
+            if type(message) is not Tell:  # else when its promise is let go
+                self._bury(message, error)
         else:
             message.target = cell
             cell.put_tell(message) if type(message) is Tell else cell.put(message)
 
     put_tell = put
+
+    def _bury(self, message: Promise, error: DeliveryError) -> None:
+        if message.handler is not None:  # None: what the engine sends
+            note = self.node.dead_letters.note
+            note(self, message.handler.name, error, current_cell(), is_told=True)
 
     def _send(self, message: Promise) -> Promise:
         cell = self.scheduler.directory.get(self.resource)
