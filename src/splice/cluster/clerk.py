@@ -21,14 +21,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from splice.actor.context import is_on_loop
-from splice.actor.promise import ERROR, PENDING, Promise
-from splice.cluster.bench import Outcome
+from splice.actor.promise import PENDING, Promise
 from splice.cluster.initializer import InitializerFailed
 from splice.cluster.packed import Packed, pack
-from splice.cluster.work import Call, Calls
+from splice.cluster.work import Calls, SealedCall
 from splice.errors import CannotWait, SpliceError
 from splice.log import logger
-from splice.node.current import decoding
 
 if TYPE_CHECKING:
     from splice.cluster.hub import Hub
@@ -84,7 +82,7 @@ class CallFuture(Future[Any]):
             )
 
 
-class FutureCall(Call):
+class FutureCall(SealedCall):
     """A call whose answer is a future's; node's thread, but for what says otherwise."""
 
     def __init__(
@@ -101,12 +99,6 @@ class FutureCall(Call):
             self._has_begun = self.future.set_running_or_notify_cancel()
         return self._has_begun
 
-    def settle(self, outcome: Outcome) -> None:
-        """Keep what the worker has sent, to be unpacked by the clerk."""
-        if self.answer.state == PENDING:
-            self.answer.resolve(outcome)
-        self.judge(was_stopped=False)
-
     def call_off(self) -> None:
         """The future was cancelled.  Thread-safe."""
         self._node.soon(self._call_off)
@@ -120,22 +112,6 @@ class FutureCall(Call):
         if self.answer.state == PENDING:
             self.fail(error)
             self._hub.cancel_call(self, True)
-
-    def open(self) -> tuple[Any, BaseException | None]:
-        """Return the value, or the error; on the clerk's thread."""
-        if self.answer.state == ERROR:
-            return None, self.answer.error()
-        outcome: Outcome = self.answer.value
-        token = decoding.set(self._node)
-        try:
-            if outcome.failures:
-                return None, outcome.failures[0][1].unpack_error()
-            assert outcome.values is not None
-            return outcome.values.unpack()[0], None
-        except SpliceError as error:  # an answer's class is not known here
-            return None, error
-        finally:
-            decoding.reset(token)
 
 
 class Clerk:

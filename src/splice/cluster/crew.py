@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from splice.actor.promise import ERROR, Promise
 from splice.actor.proxy import proxy_class, tell
+from splice.cluster.statistics import Past, Statistics, Tally, WorkerStatistics
 from splice.cluster.worker import NAME, Worker
 from splice.errors import SpliceError
 from splice.log import logger
@@ -72,17 +73,21 @@ class Seat:
         proxy: that of its process; None until it is ready.
         prepared: numbers of the maps whose functions it has.
         is_leaving: it gets no more work, for others need its place.
+        is_surplus: it leaves since the session shrinks, and nobody takes its place.
         is_dismissed: it is being killed, as it did not stop when it was told to.
         watched: what it has at hand, as far as that may take too long, with its timer.
+        tally: what it has done.
     """
 
     hired: Hired
     proxy: Any = None
     prepared: set[int] = field(default_factory=set)
     is_leaving: bool = False
+    is_surplus: bool = False
     is_dismissed: bool = False
     watched: Given[Seat] | None = None
     timer: asyncio.TimerHandle | None = None
+    tally: Tally = field(default_factory=Tally)
 
 
 class Crew:
@@ -103,6 +108,7 @@ class Crew:
         self._boss = boss
         self._seats: dict[Hired, Seat] = {}
         self._useless_deaths = 0
+        self._past = Past()
         self._is_closed = False
 
     @property
@@ -122,9 +128,42 @@ class Crew:
         """Return the addresses of the workers that are ready."""
         return [seat.hired.address for seat in self.seats]
 
+    def statistics(self) -> Statistics:
+        """Return what the workers have done so far."""
+        stay = self.seats
+        now = [
+            WorkerStatistics(s.hired.address, s.hired.pid, replace(s.tally))
+            for s in stay
+        ]
+        others = [seat.tally for seat in self._seats.values() if seat not in stay]
+        return self._past.statistics(now, others)
+
+    @property
+    def _missing(self) -> int:
+        staying = sum(not seat.is_surplus for seat in self._seats.values())
+        return self.size - staying
+
+    async def resize(self, size: int) -> None:
+        """Have `size` workers; return when the new ones are ready, the others gone.
+
+        Who leaves ends its batch before: first who is not there yet, then who has nothing to do.
+        """
+        self.size = size
+        staying = [seat for seat in self._seats.values() if not seat.is_leaving][::-1]
+        staying.sort(
+            key=lambda seat: (seat.proxy is not None, seat.watched is not None)
+        )
+        leaving = staying[: max(0, len(staying) - size)]
+        for seat in leaving:
+            seat.is_surplus = True
+            self._recalled(seat.hired)
+        for hired in [*self.hire(), *(seat.hired.ended for seat in leaving)]:
+            if not hired.done():
+                await hired
+
     def fill(self) -> None:
         """There is new work: see to it that all workers are there, or on their way."""
-        if len(self._seats) < self.size:
+        if self._missing > 0:
             self._useless_deaths = 0
             self.hire()
 
@@ -134,7 +173,7 @@ class Crew:
         Raises:
             SpliceError: no worker can be had.
         """
-        missing = self.size - len(self._seats)
+        missing = self._missing
         if missing <= 0:
             return []
         hired: Sequence[Hired] = self._source.start(missing)
@@ -162,6 +201,8 @@ class Crew:
         if self._source.is_closing:
             self._boss.stop_all("node")
             return
+        self._past.done.add(seat.tally)
+        self._past.deaths += not seat.is_leaving
         error = _death(hired, ended.value)
         _log.log(logging.INFO if seat.is_leaving else logging.WARNING, "%s", error)
         was_ready = seat.proxy is not None

@@ -13,7 +13,7 @@ worker.  Everything here runs on the node's thread, but for what says otherwise.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING, Final, cast
 
@@ -24,11 +24,14 @@ from splice.cluster.crew import Crew, Seat, tell_if_alive
 from splice.cluster.ledger import Given, Ledger
 from splice.cluster.work import Call, Calls, MapWork, Work
 from splice.errors import Cancelled, SpliceError, TimeoutError
+from splice.log import logger
 from splice.worker_died import WorkerDied
 
 if TYPE_CHECKING:
     from splice.cluster.source import WorkerSource
     from splice.node.node import Node
+
+_log = logger("cluster")
 
 GRACE_SECONDS: Final = 0.5
 """Seconds that user code has to obey when it is stopped, before its worker is killed: Ctrl-C
@@ -98,7 +101,7 @@ class Hub:
         self._ledger.supply(calls, [call.batch])
         self._stir()
 
-    def call_everywhere(self, calls: list[Call]) -> None:
+    def call_everywhere(self, calls: Sequence[Call]) -> None:
         """Have each worker that is ready do one of `calls`, which are as many."""
         if not calls:
             raise SpliceError("the session has no worker just now: all of them died")
@@ -197,6 +200,8 @@ class Hub:
             return
         if answer.state == ERROR:
             # the end of its OS process tells the rest; a node lost alive must not linger
+            where, why = seat.hired.address, answer.value
+            _log.info("the worker at %s answers no more and is ended: %s", where, why)
             seat.hired.kill()
             return
         self.listen(seat)
@@ -213,6 +218,8 @@ class Hub:
         else:
             size = outcome.values.size_bytes if outcome.values is not None else 0
             given = self._ledger.done(seat, outcome.ticket, outcome.seconds, size)
+            if given is not None:
+                _tally(given, outcome, size)
         if given is None:
             return
         work, batch = cast("Work", given.share), given.batch
@@ -295,6 +302,8 @@ class Hub:
             else:
                 self._timed_out(first)
         for given in self._ledger.held_by(seat):
+            if isinstance(given.batch.items, Call) and given.batch.items.verdict:
+                self._ledger.void(given)  # it does not run, and nobody wants it to
             if given.batch.is_void:
                 self._stopped(given)
         for given in self._ledger.lost(seat, is_blameless=seat.is_dismissed):
@@ -392,6 +401,14 @@ class _Heard:
 
     def settled(self, promise: Promise) -> None:
         self.hub.heard(self.seat, promise)
+
+
+def _tally(given: Given[Seat], outcome: Outcome, size_bytes: int) -> None:
+    items = given.batch.items
+    sent = items.packed if isinstance(items, Call) else items
+    given.worker.tally.count(
+        given.batch.count, sent.size_bytes, size_bytes, outcome.seconds
+    )
 
 
 def _by_seat(given: Iterable[Given[Seat]]) -> dict[Seat, list[int]]:

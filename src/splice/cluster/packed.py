@@ -28,8 +28,9 @@ class Packed:
     @property
     def size_bytes(self) -> int:
         """About how many bytes it has on its way."""
-        size = sum(memoryview(buffer).nbytes for buffer in self._buffers)
-        payload = self._payload
+        payload, size = self._payload, 0
+        if self._buffers:
+            size = sum(memoryview(buffer).nbytes for buffer in self._buffers)
         if type(payload) is list and type(payload[1]) is bytes:
             size += len(payload[1])
         return size

@@ -17,15 +17,16 @@ import sys
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from splice.actor.context import current_worker, is_on_loop
 from splice.actor.promise import Promise
 from splice.cluster.maps import Maps
 from splice.cluster.outcomes import composite
 from splice.cluster.packed import Packed, pack
-from splice.cluster.terms import Terms
-from splice.cluster.work import Call, Calls
+from splice.cluster.statistics import Statistics
+from splice.cluster.terms import Terms, check_count
+from splice.cluster.work import Call, Calls, SealedCall
 from splice.errors import Cancelled, CannotWait, SpliceError
 from splice.node.current import current_node, node_here
 from splice.node.runtime import runtime
@@ -34,6 +35,8 @@ from splice.shipping.answers import MAX_UNIT_BYTES, Dependency, Ship
 
 if TYPE_CHECKING:
     from splice.cluster.executor import SessionExecutor
+
+C = TypeVar("C", bound=Call)
 
 
 def session(  # noqa: PLR0917 - the historical order
@@ -178,13 +181,15 @@ class Session(Maps):
         if not callable(function):
             raise TypeError(f"submit wants a function, not {function!r}")
         options = Calls(retries=sp_retries, timeout=sp_timeout)
-        call = self._new_call(function, pack((function, args, kwargs)))
+        call = self._new_call(Call, function, pack((function, args, kwargs)))
         self._node.soon(self._hub.submit, call, options)
         return call.answer
 
-    def _new_call(self, function: Callable[..., Any], packed: Packed) -> Call:
+    def _new_call(
+        self, kind: type[C], function: Callable[..., Any], packed: Packed
+    ) -> C:
         name = getattr(function, "__qualname__", repr(function))
-        return Call(self._node, packed, name, self._hub.cancel_call)
+        return kind(self._node, packed, name, self._hub.cancel_call)
 
     def apply(
         self, function: Callable[..., Any], *args: Any, **kwargs: Any
@@ -201,26 +206,51 @@ class Session(Maps):
         """
         self._check_open()
         packed = pack((function, args, kwargs))
-        answers: list[Promise]
-        answers = self._node.on_thread(self._call_everywhere, function, packed)
+        calls: list[SealedCall]
+        calls = self._node.on_thread(self._call_everywhere, function, packed)
         try:
-            outcomes = [answer.exception() for answer in answers]
+            for call in calls:
+                call.answer.exception()
         except BaseException:
-            for answer in answers:
-                answer.cancel_nowait()
+            for call in calls:
+                call.answer.cancel_nowait()
             raise
-        errors = {i: error for i, error in enumerate(outcomes) if error is not None}
-        values = {i: a.value for i, a in enumerate(answers) if i not in errors}
+        outcomes = [call.open() for call in calls]
+        errors = {i: e for i, (_, e) in enumerate(outcomes) if e is not None}
+        values = {i: v for i, (v, _) in enumerate(outcomes) if i not in errors}
         if errors:
             raise composite("worker", values, errors)
         return list(values.values())
 
     def _call_everywhere(
         self, function: Callable[..., Any], packed: Packed
-    ) -> list[Promise]:
-        calls = [self._new_call(function, packed) for _ in self._hub.crew.seats]
+    ) -> list[SealedCall]:
+        seats = self._hub.crew.seats
+        calls = [self._new_call(SealedCall, function, packed) for _ in seats]
         self._hub.call_everywhere(calls)
-        return [call.answer for call in calls]
+        return calls
+
+    def scale(self, worker_count: int) -> Promise:
+        """Have `worker_count` workers from now on.
+
+        New ones join as they come up; those that are too many end what they have in work, and go.
+
+        Returns:
+            A promise that is settled when it is so; nobody need wait for it.
+
+        Raises:
+            ValueError: `worker_count` is not positive.
+        """
+        check_count(worker_count)
+        self._check_open()
+        resize = partial(self._hub.crew.resize, worker_count)
+        return self._node.run_coroutine(resize)
+
+    def statistics(self) -> Statistics:
+        """Return what the workers have done so far: items, batches, bytes, seconds, deaths."""
+        self._check_open()
+        found: Statistics = self._node.on_thread(self._hub.crew.statistics)
+        return found
 
     def dependencies(self) -> list[Dependency]:
         """Return what the workers have taken from this client so far, in the order of need."""

@@ -71,9 +71,8 @@ class Terms:
                 f"the name of a session is text, not {self.name!r}; the number of its workers "
                 "is worker_count="
             )
-        count = self.worker_count
-        if count is not None and (type(count) is not int or count < 1):
-            raise ValueError(f"a session wants at least 1 worker, not {count!r}")
+        if self.worker_count is not None:
+            check_count(self.worker_count)
         is_local = self.master_address is None
         if self.work_dir is not None and is_local and not Path(self.work_dir).is_dir():
             raise ValueError(
@@ -126,6 +125,16 @@ class Terms:
         if self.master_address is None:
             folder = str(Path(folder).absolute())  # this program may go elsewhere
         return partial(work_in, folder, init)
+
+
+def check_count(worker_count: int) -> None:
+    """Check a number of workers.
+
+    Raises:
+        ValueError: it is not positive.
+    """
+    if type(worker_count) is not int or worker_count < 1:
+        raise ValueError(f"a session wants at least 1 worker, not {worker_count!r}")
 
 
 def _cpu_count() -> int:

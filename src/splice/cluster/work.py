@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from splice.actor.promise import PENDING, Promise
+from splice.actor.promise import ERROR, PENDING, Promise
 from splice.cluster.batches import Batch, Collector, Cutter, Part
 from splice.cluster.bench import CALL, Outcome
 from splice.cluster.ledger import Share
@@ -209,14 +209,24 @@ class Call:
 
     def settle(self, outcome: Outcome) -> None:
         """Settle the answer with what the worker has sent."""
+        # A promise has its answer when it is settled, and its callbacks run here: so this is
+        # opened here, as the answers of all handlers of other nodes are.
+        value, error = self.opened(outcome)
+        if error is None:
+            self._resolve(value)
+        else:
+            self.fail(error)
+
+    def opened(self, outcome: Outcome) -> tuple[Any, BaseException | None]:
+        """Unpack an outcome: the value, or the error."""
         token = decoding.set(self._node)
         try:
             if outcome.failures:
-                self.fail(outcome.failures[0][1].unpack_error())
-            elif outcome.values is not None:
-                self._resolve(outcome.values.unpack()[0])
+                return None, outcome.failures[0][1].unpack_error()
+            assert outcome.values is not None
+            return outcome.values.unpack()[0], None
         except SpliceError as error:  # an answer's class is not known here
-            self.fail(error)
+            return None, error
         finally:
             decoding.reset(token)
 
@@ -243,3 +253,17 @@ class Call:
 
     def __str__(self) -> str:
         return f"the call of {self.name}"
+
+
+class SealedCall(Call):
+    """A call whose answer is opened by who waits for it: unpickling is the user's code."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """Keep what the worker has sent."""
+        self._resolve(outcome)
+
+    def open(self) -> tuple[Any, BaseException | None]:
+        """Return the value, or the error, of an answer that is there; on any thread."""
+        if self.answer.state == ERROR:
+            return None, self.answer.error()
+        return self.opened(self.answer.value)
