@@ -115,6 +115,25 @@ def test_one_that_only_looks_in_is_no_warning(door, caplog):
     assert "said nothing" in caplog.text
 
 
+def test_a_member_that_hangs_up_before_it_speaks_is_no_warning(door, caplog):
+    caplog.set_level(logging.INFO, "splice.net")
+    door.come()
+    door.tell(zmq.EVENT_HANDSHAKE_SUCCEEDED, 0)
+    door.leave()
+    assert [each.levelno for each in caplog.records] == [logging.INFO]
+
+
+def test_a_handshake_that_is_told_of_late_excuses_nobody_else(door, caplog):
+    door.come()
+    door.it.has_spoken(Frame(door.descriptor))
+    door.tell(zmq.EVENT_HANDSHAKE_SUCCEEDED, 0)
+    door.leave()
+    assert caplog.text == ""
+    door.come()
+    door.leave()
+    assert "who does not speak splice's protocol" in caplog.text
+
+
 def test_one_whose_connection_is_gone_already_is_somebody(door, caplog):
     door.near.close()
     door.fail(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)

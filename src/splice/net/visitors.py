@@ -4,9 +4,11 @@ libzmq tells of each connection when it is accepted and when it ends, by its des
 of each failure without one; but a failure and the end that it leads to follow each other::
 
     ACCEPTED fd ---> (HANDSHAKE_FAILED why) ---> DISCONNECTED fd
-          '--> has_spoken(fd), for the first message --> DISCONNECTED fd
+          '--> HANDSHAKE_SUCCEEDED ------------> DISCONNECTED fd
+                      '--> has_spoken(fd), for the first message --> DISCONNECTED fd
 
-Who goes without having said a word was no member, and is reported once in a while.  Used by
+Who goes without having said a word is reported once in a while.  One whose handshake succeeded
+may be a member all the same: of two nodes that dial each other, one hangs up.  Used by
 `net.endpoint`, on the node's loop only.
 """
 
@@ -27,6 +29,7 @@ from splice.net.wire import Buffer
 WATCHED: Final = (
     zmq.EVENT_ACCEPTED
     | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -71,6 +74,7 @@ class Visitors:
         self._on_descriptor = on_descriptor
         self._unheard: set[int] = set()
         self._failure = 0
+        self._silent = 0
         self._without_key = Seldom(WARN_SECONDS)
         self._strangers = Seldom(WARN_SECONDS)
         self._leavers = Seldom(WARN_SECONDS)
@@ -84,13 +88,26 @@ class Visitors:
             self._on_descriptor(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._on_left(value)
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._silent += 1
         else:
             self._failure = event
+        self._settle()
 
     def has_spoken(self, frame: zmq.Frame | None) -> None:
         """Note whose message this is: no stranger's."""
-        if frame is not None:
-            self._unheard.discard(int(frame.get(zmq.SRCFD)))
+        if frame is None:
+            return
+        descriptor = int(frame.get(zmq.SRCFD))
+        if descriptor in self._unheard:
+            self._unheard.discard(descriptor)
+            self._silent -= 1  # its handshake may be told of later
+            self._settle()
+
+    def _settle(self) -> None:
+        # a success bears no descriptor, so they are only counted; nobody is left to be meant
+        if not self._unheard:
+            self._silent = 0
 
     def _on_left(self, descriptor: int) -> None:
         name = self.present.pop(descriptor, "somebody")
@@ -98,7 +115,9 @@ class Visitors:
         if descriptor not in self._unheard:
             return
         self._unheard.discard(descriptor)
-        if failure == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        was_admitted = not failure and self._silent > 0
+        self._silent -= was_admitted
+        if was_admitted or failure == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             # silent, or gone again: a member that ended just then looks the same
             if self._leavers.passes(self._clock()):
                 _log.info(
