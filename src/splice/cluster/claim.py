@@ -142,6 +142,8 @@ class MasterSource:
         on_recall: is given a worker that others need more, to be released after its batch.
     """
 
+    is_near = False
+
     def __init__(
         self, node: Node, init: Any, master_address: str, *, name: str, owner: str
     ) -> None:

@@ -124,6 +124,11 @@ class Crew:
         """Whether no more workers come."""
         return self._is_closed or self._source.is_closing
 
+    @property
+    def is_near(self) -> bool:
+        """Whether all workers run on this machine.  Thread-safe."""
+        return self._source.is_near
+
     def addresses(self) -> list[str]:
         """Return the addresses of the workers that are ready."""
         return [seat.hired.address for seat in self.seats]

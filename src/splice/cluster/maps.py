@@ -10,6 +10,7 @@ from splice.actor.promise import PENDING, Promise
 from splice.cluster.answers import Answers
 from splice.cluster.batches import Cutter
 from splice.cluster.bench import Starred
+from splice.cluster.lent import lend
 from splice.cluster.outcomes import OnError, assemble
 from splice.cluster.packed import pack
 from splice.cluster.progress import Shown, progress_for
@@ -58,7 +59,8 @@ class Maps:
         Args:
             function: any callable; lambdas and closures too.
             items: any iterable; it is read in the thread that calls this.
-            extra: further arguments, the same for every call; they travel once a worker.
+            extra: further arguments, the same for every call; large arrays
+                are shared by the workers of this machine, on others they travel once a worker.
             chunksize: items in a batch; None adapts it by measured duration.
             retries: how often an item is given out again after a worker's death; 0: never twice.
             retry_on: errors after which an item is tried again too; `TimeoutError` may be one.
@@ -186,11 +188,14 @@ class Maps:
             if chunksize not in (None, 1):
                 raise ValueError("items with a timeout travel singly: no chunksize")
             chunksize = 1
+        packed = pack((function, extra, retry_on))
+        if self._hub.crew.is_near:
+            packed = lend(packed)
         cutter = Cutter(items, chunksize=chunksize)
         work = MapWork(
             self._node,
             self._hub.new_number(),
-            pack((function, extra, retry_on)),
+            packed,
             cutter,
             timeout=timeout,
             retries=retries,

@@ -54,8 +54,10 @@ class WorkerSource(Protocol):
     Attributes:
         on_recall: is given a worker that others need more, to be released after its batch; set
             by who starts workers here.
+        is_near: all are children of this OS process, on its machine.
     """
 
+    is_near: bool
     on_recall: Callable[[Any], None] | None
 
     @property
@@ -83,6 +85,8 @@ class LocalSource:
         node: the client's.
         init: packed as by `splice.net.codec.encode`, with its buffers; each worker runs it first.
     """
+
+    is_near = True
 
     def __init__(self, node: Node, init: Any) -> None:
         self.on_recall: Callable[[Any], None] | None = None  # these are nobody else's
