@@ -314,10 +314,10 @@ def test_a_callback_that_fails_is_logged_and_harms_nobody(caplog):
     assert f"a callback about OS process {child.pid} failed" in caplog.text
 
 
-def test_an_interpreter_that_does_not_exist_is_an_error_of_the_caller(monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+def test_an_interpreter_that_does_not_exist_is_an_error_of_the_caller():
+    launcher = OsLauncher(command=["/nowhere/python"])
     with pytest.raises(FileNotFoundError, match="/nowhere/python"):
-        Witness("tell")
+        launcher.start(b"", target="a:b", on_ready=print, on_exit=print)
 
 
 def count_descriptors() -> int:

@@ -12,14 +12,17 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from splice.log import logger
+from splice.node.evidence import Evidence, count_oom_kills, named_by_kernel
 from splice.node.lifeline import COMMAND
+from splice.node.outlets import OnOutput, Outlets
 
 if TYPE_CHECKING:
     from splice.node.launch import OsLauncher
@@ -38,12 +41,14 @@ class Exit:
         code: its exit code, None when a signal ended it or nobody knows.
         signal: the signal that ended it, or None.
         failure: what it reported instead of readiness, a traceback, or None.
+        evidence: what else is known of it.
     """
 
     pid: int
     code: int | None
     signal: int | None
     failure: str | None = None
+    evidence: Evidence = field(default_factory=Evidence, compare=False)
 
     @property
     def text(self) -> str:
@@ -84,6 +89,7 @@ class OsChild:
         launcher: OsLauncher,
         on_ready: Callable[[dict[str, Any]], None],
         on_exit: Callable[[Exit], None],
+        on_output: OnOutput | None = None,
     ) -> None:
         self.pid = 0
         self._launcher = launcher
@@ -97,6 +103,10 @@ class OsChild:
         self._failure: str | None = None
         self._exit: Exit | None = None
         self._ended = threading.Event()
+        self._outlets = Outlets(launcher, on_output) if on_output else None
+        self._oom_kills = count_oom_kills()
+        self._is_killed = False
+        self._peak_memory_bytes = 0
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM); nothing happens when it has ended."""
@@ -129,6 +139,8 @@ class OsChild:
         watch = self._launcher.watch
         watch(self._lifeline, selectors.EVENT_WRITE, self._send_boot)
         watch(self._report, selectors.EVENT_READ, self._read_report)
+        if self._outlets is not None:
+            self._outlets.watch()
         if self._pidfd >= 0:
             watch(self._pidfd, selectors.EVENT_READ, self.look)
 
@@ -138,8 +150,11 @@ class OsChild:
             far_ends.callback(os.close, boot_end)
             self._report, report_end = os.pipe()
             far_ends.callback(os.close, report_end)
+            outlets: list[int] = []
+            if self._outlets is not None:
+                outlets = far_ends.enter_context(self._outlets.open())
             command = self._launcher.command
-            self.pid = _execute(command, target, boot_end, report_end)
+            self.pid = _execute(command, target, boot_end, report_end, outlets)
             self._pidfd = _open_pidfd(self.pid)
 
     def _send_boot(self) -> None:
@@ -173,21 +188,28 @@ class OsChild:
         if status is None:
             return
         self._read_report()
+        if self._outlets is not None:
+            self._outlets.drain()
         self._launcher.forget(self)
-        self.close()
         code, number = status
-        self._exit = Exit(self.pid, code, number, self._failure)
+        evidence = self._gather_evidence(number)
+        self.close()
+        self._exit = Exit(self.pid, code, number, self._failure, evidence)
         self._call_back(self._on_exit, self._exit)
         self._ended.set()
+
+    def _gather_evidence(self, number: int | None) -> Evidence:
+        """Return what is known of its end by signal `number`, if it was one."""
+        lines = self._outlets.last_lines() if self._outlets is not None else ()
+        oom = ""
+        if number == signal.SIGKILL and not self._is_killed:
+            oom = named_by_kernel(self.pid) or count_oom_kills().since(self._oom_kills)
+        return Evidence(self._peak_memory_bytes, oom, lines, self._is_killed)
 
     def _collect(self) -> tuple[int | None, int | None] | None:
         """Return exit code and signal (neither: somebody else has them), None while it lives."""
         try:
-            if self._pidfd < 0:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-                result = os.waitstatus_to_exitcode(status) if pid else None
-            else:
-                result = self._collect_by_pidfd()
+            result = self._collect_by_pidfd()
         except ChildProcessError:
             return None, None
         if result is None:
@@ -195,6 +217,8 @@ class OsChild:
         return (result, None) if result >= 0 else (None, -result)
 
     def _collect_by_pidfd(self) -> int | None:
+        if self._pidfd < 0:
+            return self._collect_by_number()
         look = os.WEXITED | os.WNOHANG
         if os.waitid(os.P_PIDFD, self._pidfd, look | os.WNOWAIT) is None:
             return None
@@ -202,14 +226,22 @@ class OsChild:
         # what it left behind in its group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        end = os.waitid(os.P_PIDFD, self._pidfd, look)
-        assert end is not None
-        return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        return self._collect_by_number()
+
+    def _collect_by_number(self) -> int | None:
+        # this call and no other tells of its memory
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if not pid:
+            return None
+        unit = 1 if sys.platform == "darwin" else 1024
+        self._peak_memory_bytes = usage.ru_maxrss * unit
+        return os.waitstatus_to_exitcode(status)
 
     def _send_signal(self, number: signal.Signals) -> None:
         if self._exit is not None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
+            self._is_killed = number == signal.SIGKILL and not self._has_ended()
             if self._pidfd >= 0:
                 # Raises when somebody else has collected it: its number may be another's.
                 signal.pidfd_send_signal(self._pidfd, number)
@@ -217,6 +249,15 @@ class OsChild:
                 os.killpg(self.pid, number)
             elif self._pidfd < 0:
                 os.kill(self.pid, number)
+
+    def _has_ended(self) -> bool:
+        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        try:
+            return (
+                self._pidfd < 0 or os.waitid(os.P_PIDFD, self._pidfd, look) is not None
+            )
+        except ChildProcessError:
+            return True
 
     def _call_back(self, function: Callable[[T], None], argument: T) -> None:
         try:
@@ -230,6 +271,8 @@ class OsChild:
             if descriptor >= 0:
                 self._launcher.unwatch(descriptor)
                 os.close(descriptor)
+        if self._outlets is not None:
+            self._outlets.close()
         self._pidfd = self._lifeline = self._report = -1
 
     @property
@@ -247,17 +290,29 @@ def signal_name(number: int) -> str:
 
 
 def _execute(
-    command: Sequence[str], target: str, boot_end: int, report_end: int
+    command: Sequence[str],
+    target: str,
+    boot_end: int,
+    report_end: int,
+    outlets: Sequence[int],
 ) -> int:
-    """Run an interpreter in a session of its own; return its number."""
+    """Run an interpreter in a session of its own; return its number.
+
+    `outlets`, where there are any, become its standard output and error, and what it writes log
+    records to.
+    """
     # as multiprocessing does: -O, -W, -X and their like hold for children too
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     # -P: our own path replaces the interpreter's, and the folder must not come before
     arguments = [*flags, "-P", "-c", COMMAND, target, str(report_end)]
+    stdout, stderr, *records = outlets or (None, None)
+    arguments += map(str, records)
     child = subprocess.Popen(
         [*command, *arguments],
         stdin=boot_end,
-        pass_fds=(report_end,),
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=(report_end, *records),
         start_new_session=True,
     )
     # Its end is ours to collect: a Popen that knows a result never looks for one.

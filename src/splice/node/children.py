@@ -18,6 +18,7 @@ from splice.uri import url
 if TYPE_CHECKING:
     from splice.node.launch import Child, Exit, Launcher
     from splice.node.node import Node
+    from splice.node.outlets import OnOutput
 
 _log = logger("node")
 
@@ -88,6 +89,7 @@ class Children:
         target: str = FORKED,
         address: str = "127.0.0.1",
         advertise: str | None = None,
+        outlet: Callable[[], OnOutput | None] = lambda: None,
     ) -> list[ChildNode]:
         """Start `count` OS processes that run `target`; node's thread only.
 
@@ -97,6 +99,7 @@ class Children:
             target: ``module:function``.
             address, advertise: settings of their nodes; only this machine reaches them unless
                 told otherwise.
+            outlet: gives, for each, who is told what it writes; None: it writes where we do.
 
         Raises:
             SpliceError: this node is being shut down.
@@ -104,7 +107,7 @@ class Children:
         if self.is_closing:
             raise SpliceError(f"{self._node} is being shut down and starts no nodes")
         boot = pickle.dumps(self._boot(packed_init, address, advertise))
-        return [self._start(boot, target) for _ in range(count)]
+        return [self._start(boot, target, outlet()) for _ in range(count)]
 
     def _boot(
         self, packed_init: Any, address: str, advertise: str | None
@@ -115,7 +118,7 @@ class Children:
         )
         return {"config": config, "init": packed_init}
 
-    def _start(self, boot: bytes, target: str) -> ChildNode:
+    def _start(self, boot: bytes, target: str, on_output: OnOutput | None) -> ChildNode:
         child = ChildNode(self._node)
         post = self._node.scheduler.post
         try:
@@ -124,6 +127,7 @@ class Children:
                 target=target,
                 on_ready=lambda report: post(self._is_ready, child, report),
                 on_exit=lambda end: post(self._has_ended, child, end),
+                on_output=on_output,
             )
         except OSError as error:
             # later: whoever starts a child wants to note it before it hears of its end

@@ -39,6 +39,7 @@ from splice.errors import CannotWait, SpliceError
 from splice.node.child import Child as Child
 from splice.node.child import Exit as Exit
 from splice.node.child import OsChild, read_now
+from splice.node.outlets import OnOutput
 
 POLL_SECONDS: Final = 0.02
 """Seconds between two looks at a child where the system has no pidfd: a lost worker is noticed
@@ -55,6 +56,7 @@ class Launcher(Protocol):
         target: str,
         on_ready: Callable[[dict[str, Any]], None],
         on_exit: Callable[[Exit], None],
+        on_output: OnOutput | None = None,
     ) -> Child:
         """Start a child that calls ``target`` (``module:function``) with `boot` and `ready`.
 
@@ -63,6 +65,8 @@ class Launcher(Protocol):
             target: ``module:function``, found with the parent's ``sys.path``.
             on_ready: called at most once, with what the child reported.
             on_exit: called exactly once, whether it was ready or not, and last.
+            on_output: is given what it writes, see `splice.node.outlets`; None: it writes where
+                the parent does.
 
         Raises:
             OSError: the system could not start it; no callback follows.
@@ -100,12 +104,13 @@ class OsLauncher:
         target: str,
         on_ready: Callable[[dict[str, Any]], None],
         on_exit: Callable[[Exit], None],
+        on_output: OnOutput | None = None,
     ) -> Child:
         """Start a child; see `Launcher`.  Returns when the OS process exists: about 2 ms."""
         self._check_owner()
         self._begin()
         frames = _frame(self._origin()) + _frame(boot)
-        child = OsChild(self, on_ready, on_exit)
+        child = OsChild(self, on_ready, on_exit, on_output)
         if threading.current_thread() is self._thread:
             self._start_child(child, frames, target)
             return child

@@ -13,6 +13,7 @@ parent found it, and the user's script is never run again.  Then, in this order:
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import io
 import json
@@ -32,12 +33,18 @@ COMMAND: Final = (
     "from splice.node.lifeline import main;"
     "main(parent)"
 )
-"""What the interpreter runs; ``sys.argv[1:]`` is the target and the report's descriptor."""
+"""What the interpreter runs; ``sys.argv[1:]`` is the target, the report's descriptor, and that
+of the log records where the parent takes them."""
 
 Ready = Callable[[dict[str, Any]], None]
 """Reports readiness with a dictionary that JSON can carry; to be called once."""
 
 _PR_SET_PDEATHSIG: Final = 1
+_IOLBF: Final = 1
+
+records: int | None = None
+"""The descriptor on which the parent takes log records; an OS process has one, like its standard
+error, or none."""
 
 
 def main(parent: int) -> None:
@@ -47,6 +54,8 @@ def main(parent: int) -> None:
     """
     _die_with(parent)
     target, report = sys.argv[1], Report(int(sys.argv[2]))
+    if len(sys.argv) > 3:
+        _be_read(int(sys.argv[3]))
     del sys.argv[1:]
     boot = _read_boot()
     _hold_lifeline()
@@ -95,6 +104,25 @@ def _die_with(parent: int) -> None:
     if os.getppid() != parent:
         # It died before we asked. Nobody is left to read a report.
         os._exit(1)
+
+
+def _be_read(descriptor: int) -> None:
+    """Write so that the parent, which reads what we write, has it at once."""
+    global records
+    records = descriptor
+    os.set_inheritable(records, False)
+    # to a pipe Python writes in blocks, and a sudden death would swallow the last one
+    for stream in (sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(
+            line_buffering=True, errors="backslashreplace", encoding="utf-8"
+        )
+    if sys.platform == "linux":
+        import ctypes  # loaded by `_die_with`
+
+        libc = ctypes.CDLL(None)
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, _IOLBF, 0)
+    faulthandler.enable(all_threads=False)  # tells where a crash in C code happened
 
 
 def _read_boot() -> bytes:

@@ -32,6 +32,7 @@ from splice.node.agent import NAME, Agent
 from splice.node.boot import report, run_init, start_node
 from splice.node.launch import Exit
 from splice.node.node import Node
+from splice.node.outlets import OnOutput
 from splice.testing.actors import Actor
 from splice.testing.clock import VirtualLoop
 from splice.testing.nodeloop import NodeLoop
@@ -110,6 +111,7 @@ class SimLauncher:
         target: str,
         on_ready: Callable[[dict[str, Any]], None],
         on_exit: Callable[[Exit], None],
+        on_output: OnOutput | None = None,
     ) -> SimChild:
         """Make a node of a boot message; `target` is always that of a forked node."""
         child = SimChild(self._simulation, next(self._numbers))
