@@ -23,12 +23,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from splice.actor.deferred import Deferred
 from splice.actor.process import Process
 from splice.actor.promise import ERROR, PENDING, Promise
 from splice.actor.proxy import proxy_class, tell
 from splice.cluster.instance import Started
 from splice.cluster.master import NAME as MASTER
 from splice.cluster.master import Capacity, Master, Order
+from splice.cluster.output import Output
 from splice.cluster.placement import Demand
 from splice.cluster.reports import BEAT_SECONDS, Reports
 from splice.errors import Cancelled, DeliveryError, NodeLost, SpliceError
@@ -123,6 +125,13 @@ class Claim(Process):
         """Take note that a worker has ended."""
         self._source.has_ended(instance, number, end)
 
+    def output(self, worker: str, stream: str, chunk: bytes) -> Deferred:
+        """Show what a worker has written; answered when there is room for more."""
+        shown = Deferred()
+        post = self._source.node.scheduler.post
+        self._source.output.take(worker, stream, chunk, partial(post, shown.set, None))
+        return shown
+
     def sp_down(self, down: Any) -> None:
         """Take note that an instance is lost."""
         self._source.instance_lost(down)
@@ -136,6 +145,7 @@ class MasterSource:
         init: packed as by `splice.net.codec.encode`, with its buffers; each worker runs it first.
         master_address: where the master listens.
         name, owner: of the session, for people.
+        output: where workers' output goes; nowhere when None.
 
     Attributes:
         capacity: what the cluster has, as far as the master has told.
@@ -145,10 +155,18 @@ class MasterSource:
     is_near = False
 
     def __init__(
-        self, node: Node, init: Any, master_address: str, *, name: str, owner: str
+        self,
+        node: Node,
+        init: Any,
+        master_address: str,
+        *,
+        name: str,
+        owner: str,
+        output: Output | None = None,
     ) -> None:
         payload, buffers = init
         self.node = node
+        self.output = output or Output("off")
         self.capacity = Capacity(0, 0, 0, 0)
         self.on_recall: Callable[[Any], None] | None = None
         self._init = payload, [bytes(buffer) for buffer in buffers]
@@ -360,7 +378,7 @@ class MasterSource:
             # one that is being started is told of by its answer
             there = [w for w in self._workers if w.instance == instance and w.number]
             for worker in there:
-                end = Lost(worker.pid, None, None, None, str(down.reason))
+                end = Lost(worker.pid, None, None, reason=str(down.reason))
                 self._strike(worker, end)
 
     def _strike(self, worker: GrantedWorker, end: Exit) -> None:

@@ -74,6 +74,7 @@ class Seat:
         prepared: numbers of the maps whose functions it has.
         is_leaving: it gets no more work, for others need its place.
         is_surplus: it leaves since the session shrinks, and nobody takes its place.
+        mute: why nothing is heard of it any more, if that is so.
         is_dismissed: it is being killed, as it did not stop when it was told to.
         watched: what it has at hand, as far as that may take too long, with its timer.
         tally: what it has done.
@@ -82,6 +83,7 @@ class Seat:
     hired: Hired
     proxy: Any = None
     prepared: set[int] = field(default_factory=set)
+    mute: str = ""
     is_leaving: bool = False
     is_surplus: bool = False
     is_dismissed: bool = False
@@ -208,8 +210,10 @@ class Crew:
             return
         self._past.done.add(seat.tally)
         self._past.deaths += not seat.is_leaving
-        error = _death(hired, ended.value)
-        _log.log(logging.INFO if seat.is_leaving else logging.WARNING, "%s", error)
+        error = _death(seat, ended.value)
+        _log.log(
+            logging.INFO if seat.is_leaving else logging.WARNING, "%s", error.summary
+        )
         was_ready = seat.proxy is not None
         if was_ready:
             self._boss.lost(seat, error)
@@ -260,8 +264,17 @@ def _noted(_: Promise) -> None:
     """Take note of an outcome, so that a failure is not logged."""
 
 
-def _death(hired: Hired, end: Exit) -> WorkerDied:
+def _death(seat: Seat, end: Exit) -> WorkerDied:
     if not end.pid:
         return WorkerDied(f"a worker could not be started: {end.failure}")
+    evidence = end.evidence
     detail = f":\n{end.failure}" if end.failure else ""
-    return WorkerDied(f"a worker (OS process {end.pid}) {end.text}{detail}")
+    why = f" by its session: {seat.mute}" if evidence.is_ours and seat.mute else ""
+    return WorkerDied(
+        f"a worker (OS process {end.pid}) {end.text}{why}{detail}",
+        details=evidence.text,
+        exit_code=end.code,
+        signal=end.signal,
+        peak_memory_bytes=evidence.peak_memory_bytes,
+        last_lines=evidence.last_lines,
+    )

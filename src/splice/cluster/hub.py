@@ -202,6 +202,7 @@ class Hub:
             # the end of its OS process tells the rest; a node lost alive must not linger
             where, why = seat.hired.address, answer.value
             _log.info("the worker at %s answers no more and is ended: %s", where, why)
+            seat.mute = str(why)
             seat.hired.kill()
             return
         self.listen(seat)
@@ -308,8 +309,7 @@ class Hub:
                 self._stopped(given)
         for given in self._ledger.lost(seat, is_blameless=seat.is_dismissed):
             what = cast("Work", given.share).describe(given.batch)
-            died = WorkerDied(f"{error}; it had {what} in work")
-            cast("Work", given.share).fail(given.batch, died)
+            cast("Work", given.share).fail(given.batch, error.with_item(what))
         self._share_out()
         self._stir()
 

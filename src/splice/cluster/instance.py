@@ -168,14 +168,16 @@ class Instance(Process):
             why = "is draining" if self._is_draining else f"has {busy} workers"
             raise SpliceError(f"instance {self._name} of {self._slots} slots {why}")
         config = self._node.config
+        number = next(self._numbers)
+        told = _Forwarder(self._node, proxy, f"worker {number} of {self._name}")
         (child,) = self._node.children.start(
             1,
             packed_init,
             target=WORKER,
             address=config.address,
             advertise=config.advertise,
+            outlet=lambda: told.take,
         )
-        number = next(self._numbers)
         tenant = self._tenant(session) or self._move_in(session, proxy)
         tenant.workers[number] = child
         answer = Deferred()
@@ -241,6 +243,35 @@ class Instance(Process):
     def _workers(self, session: str) -> dict[int, ChildNode]:
         tenant = self._tenant(session)
         return {} if tenant is None else tenant.workers
+
+
+class _Forwarder:
+    """Sends what a worker writes to its session.
+
+    Args:
+        node: the instance's.
+        proxy: of the session.
+        worker: name of the worker, for people.
+    """
+
+    def __init__(self, node: Node, proxy: Any, worker: str) -> None:
+        self._node = node
+        self._proxy = proxy
+        self._worker = worker
+
+    def take(self, stream: str, chunk: bytes, go_on: Callable[[], None]) -> None:
+        """Send it; on the launcher's thread."""
+        self._node.scheduler.post(self._send, stream, chunk, go_on)
+
+    def _send(self, stream: str, chunk: bytes, go_on: Callable[[], None]) -> None:
+        try:
+            answer = self._proxy.output(self._worker, stream, chunk)
+        except SpliceError as error:
+            _log.warning("output of %s is lost: %s", self._worker, error)
+            go_on()
+            return
+        # that the session is gone is told by its monitor, and ends the worker
+        answer.add_done_callback(lambda _: go_on())
 
 
 class _Begun:

@@ -16,6 +16,7 @@ from splice.net.keys import find_key
 from splice.uri import check_address
 
 if TYPE_CHECKING:
+    from splice.cluster.output import Output
     from splice.node.node import Node
 
 GRACE_SECONDS: Final = 1.0
@@ -26,7 +27,13 @@ _log = logger("cluster")
 
 
 def open_source(
-    node: Node, init: Any, master_address: str, *, name: str, owner: str
+    node: Node,
+    init: Any,
+    master_address: str,
+    output: Output,
+    *,
+    name: str,
+    owner: str,
 ) -> MasterSource:
     """Return the source of the workers of a new session; the master has heard of it.
 
@@ -34,6 +41,7 @@ def open_source(
         node: the client's.
         init: packed as by `splice.net.codec.encode`, with its buffers.
         master_address: where the master listens.
+        output: where workers' output goes.
         name, owner: of the session, for people.
 
     Raises:
@@ -42,7 +50,9 @@ def open_source(
         ValueError: the address is malformed.
     """
     check_address(master_address)
-    source = MasterSource(node, init, master_address, name=name, owner=owner)
+    source = MasterSource(
+        node, init, master_address, name=name, owner=owner, output=output
+    )
     try:
         node.run_coroutine(source.open).get()
     except BaseException as error:

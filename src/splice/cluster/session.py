@@ -11,6 +11,7 @@ lambdas, closures and what is defined in a script travel by value.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
@@ -23,6 +24,7 @@ from splice.actor.context import current_worker, is_on_loop
 from splice.actor.promise import Promise
 from splice.cluster.maps import Maps
 from splice.cluster.outcomes import composite
+from splice.cluster.output import How
 from splice.cluster.packed import Packed, pack
 from splice.cluster.statistics import Statistics
 from splice.cluster.terms import Terms, check_count
@@ -50,6 +52,7 @@ def session(  # noqa: PLR0917 - the historical order
     ship: Ship = "missing",
     deny: Collection[str] = (),
     max_unit_bytes: int = MAX_UNIT_BYTES,
+    output: How = "prefix",
 ) -> Session:
     """Start workers and return the session, ready to use.
 
@@ -72,6 +75,9 @@ def session(  # noqa: PLR0917 - the historical order
             imports; ``"off"``: nothing.
         deny: modules and distributions that never leave this machine, by name.
         max_unit_bytes: size of the largest distribution or tree of code that is shipped.
+        output: what becomes of what workers print: ``"prefix"`` shows it with the worker's name
+            and counts repeated lines, ``"plain"`` as it is, ``"off"`` not at all; a function gets
+            each `Line`.  Log records go to the loggers of their names, but for ``"off"``.
 
     Raises:
         AccessDenied: the master has another key; the text says what to copy where.
@@ -79,7 +85,8 @@ def session(  # noqa: PLR0917 - the historical order
         ConnectTimeout: no master answers at that address.
         NodeLost: a worker ended before it was ready; the text holds what `init` raised.
         SpliceError: the cluster had no worker for this session within ``connect_timeout``.
-        ValueError: `worker_count` is not positive, or `work_dir` is no folder here.
+        ValueError: `worker_count` is not positive, `work_dir` is no folder here, or `output` is
+            none of these.
     """
     return Session(
         Terms(
@@ -92,6 +99,7 @@ def session(  # noqa: PLR0917 - the historical order
             ship=ship,
             deny=deny,
             max_unit_bytes=max_unit_bytes,
+            output=output,
         )
     )
 
@@ -137,7 +145,11 @@ class Session(Maps):
         self._node = node_here()
         opened = self._terms.open(self._node)
         self._hub, self._shipment = opened.hub, opened.shipment
+        self._output = opened.output
         self._is_begun = True
+        self._owner = os.getpid()
+        # before the node's own: who opened it may have forgotten it, but wants its last lines
+        atexit.register(self._at_exit)
         try:
             opened.wait(self._node.on_thread(self._hub.crew.hire))
         except BaseException:
@@ -308,6 +320,8 @@ class Session(Maps):
                 self._begin_end(cancel=True)
                 ended.get()
                 raise
+        if self._node.is_closed:
+            self._output.finish()
         self._shipment.end()
 
     def _begin_end(self, *, cancel: bool) -> Promise | None:
@@ -316,10 +330,25 @@ class Session(Maps):
         if not self._is_begun:
             return None
         if self._ended is None:
-            self._ended = self._node.run_coroutine(partial(self._hub.close, cancel))
+            atexit.unregister(self._at_exit)
+            self._ended = self._node.run_coroutine(partial(self._end, cancel))
         elif cancel:
             self._node.soon(self._hub.stop_all)
         return self._ended
+
+    async def _end(self, cancel: bool) -> None:
+        import asyncio  # the node has loaded it
+
+        await self._hub.close(cancel)
+        shown = asyncio.Event()
+        tell = asyncio.get_running_loop().call_soon_threadsafe
+        self._output.finish_soon(partial(tell, shown.set))
+        await shown.wait()
+
+    def _at_exit(self) -> None:
+        # a forked copy of this OS process has no workers
+        if os.getpid() == self._owner and not self._is_closed:
+            self.shutdown(cancel=True)
 
     @property
     def _is_closed(self) -> bool:

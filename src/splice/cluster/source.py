@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from splice.actor.promise import Promise
 
 if TYPE_CHECKING:
+    from splice.cluster.output import Output
     from splice.node.node import Node
 
 WORKER: Final = "splice.cluster.worker:run_worker"
@@ -84,14 +85,16 @@ class LocalSource:
     Args:
         node: the client's.
         init: packed as by `splice.net.codec.encode`, with its buffers; each worker runs it first.
+        output: where workers' output goes.
     """
 
     is_near = True
 
-    def __init__(self, node: Node, init: Any) -> None:
+    def __init__(self, node: Node, init: Any, output: Output) -> None:
         self.on_recall: Callable[[Any], None] | None = None  # these are nobody else's
         self._children = node.children
         self._init = init
+        self._output = output
 
     @property
     def is_closing(self) -> bool:
@@ -104,7 +107,9 @@ class LocalSource:
         Raises:
             SpliceError: the node is being shut down.
         """
-        return self._children.start(count, self._init, target=WORKER)
+        return self._children.start(
+            count, self._init, target=WORKER, outlet=self._output.outlet
+        )
 
     async def release(self, workers: Sequence[Any]) -> None:
         """Have the nodes of `workers` shut down, and kill those that do not."""

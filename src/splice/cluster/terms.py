@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from splice.actor.combine import syncmany
 from splice.cluster.hub import Hub
+from splice.cluster.output import How, Output
 from splice.cluster.packed import pack
+from splice.cluster.records import Prelude
 from splice.cluster.source import LocalSource, WorkerSource
 from splice.cluster.worker import work_in
 from splice.net.codec import encode
@@ -38,12 +40,14 @@ class Opened:
         shipment: what its workers get from here.
         size: how many workers it begins with, or waits for.
         wait: returns when the workers are ready.
+        output: shows what they print.
     """
 
     hub: Hub
     shipment: Shipment
     size: int
     wait: Callable[[list[Promise]], object]
+    output: Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ class Terms:
     ship: Ship = "missing"
     deny: Collection[str] = ()
     max_unit_bytes: int = MAX_UNIT_BYTES
+    output: How = "prefix"
 
     def __post_init__(self) -> None:
         if self.name is not None and not isinstance(self.name, str):
@@ -89,18 +94,20 @@ class Terms:
             AccessDenied: the master has another key; the text says what to copy where.
             ConnectTimeout: no master answers at that address.
             UnpicklableError: `init` cannot travel.
+            ValueError: `output` is nothing that is known.
         """
+        output = Output(self.output)
         shipment = Shipment(node, self.ship, self.deny, self.max_unit_bytes)
         try:
-            return self._open(node, shipment)
+            return self._open(node, shipment, output)
         except BaseException:
             shipment.end()
             raise
 
-    def _open(self, node: Node, shipment: Shipment) -> Opened:
+    def _open(self, node: Node, shipment: Shipment, output: Output) -> Opened:
         buffers: list[Any] = []
-        packed_init = encode(self._first_call(shipment), buffers), buffers
-        source: WorkerSource = LocalSource(node, packed_init)
+        packed_init = encode(Prelude(self._first_call(shipment)), buffers), buffers
+        source: WorkerSource = LocalSource(node, packed_init, output)
         wait: Callable[[list[Promise]], object] = syncmany
         size = self.worker_count or _cpu_count()
         if self.master_address is not None:
@@ -111,10 +118,10 @@ class Terms:
                 "name": self.name or "",
                 "owner": self.owner or getpass.getuser(),
             }
-            granted = open_source(node, packed_init, self.master_address, **who)
+            granted = open_source(node, packed_init, self.master_address, output, **who)
             source, wait = granted, partial(wait_for_workers, granted)
             size = self.worker_count or max(1, granted.capacity.slots)
-        return Opened(Hub(node, source, size), shipment, size, wait)
+        return Opened(Hub(node, source, size), shipment, size, wait, output)
 
     def _first_call(self, shipment: Shipment) -> Callable[[], None] | None:
         """Return what each worker calls first, those too that take the place of others."""
