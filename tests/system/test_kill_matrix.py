@@ -1,0 +1,267 @@
+"""The kill matrix: client, master, instance and worker, killed, frozen or ended cleanly.
+
+Each at rest and in the middle of a map, with real OS processes: what comes of it is right, within
+a bound, and no OS process is left.  SIGKILL of all of them under a master is in
+`test_managed_cluster`.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.system
+
+LOSS_SECONDS = 3
+"""Without a sign of life: short, for tests that freeze somebody."""
+
+WORK = """
+import os, signal, sys, time
+import splice
+splice.runtime.config(loss_timeout={loss})
+from splice.cluster import session
+c = session(worker_count=2{where})
+print("open with", *sorted(c.apply(os.getpid)), flush=True)
+
+def work(n):
+    time.sleep(0.02)
+    return n
+
+def answer():
+    assert c.map(work, range({items}), chunksize=1) == list(range({items}))
+    print("done", flush=True)
+
+{then}
+c.shutdown()
+"""
+
+MANAGED = ", master_address=ADDRESS"
+RESTING = 'print("begins", flush=True)\ntime.sleep(600)'
+AT_WORK = 'print("begins", flush=True)\nanswer()'
+
+
+def client(cluster: Any, then: str, *, where: str = "", items: int = 150) -> Any:
+    script = WORK.format(loss=LOSS_SECONDS, where=where, items=items, then=then)
+    program = cluster.client(script)
+    program.says("begins")
+    return program
+
+
+def workers(program: Any) -> list[psutil.Process]:
+    numbers = program.says(r"open with ([\d ]+)\n")[1].split()
+    return [psutil.Process(int(number)) for number in numbers]
+
+
+def managed(cluster: Any) -> tuple[Any, Any]:
+    """A master and an instance that lose patience soon."""
+    patience = ("-t", str(LOSS_SECONDS))
+    master, instance = cluster.master(*patience), cluster.instance("one", *patience)
+    instance.says("is registered at the master")
+    return master, instance
+
+
+at_rest_or_work = pytest.mark.parametrize(
+    "then", [RESTING, AT_WORK], ids=["rest", "work"]
+)
+local_or_managed = pytest.mark.parametrize(
+    "where", ["", MANAGED], ids=["local", "managed"]
+)
+
+
+# ---- the client
+
+
+@pytest.mark.parametrize("how", ["os._exit(3)", "sys.exit(3)", "os.kill(0, 9)"])
+@pytest.mark.parametrize("moment", ["rest", "work"])
+def test_workers_end_with_their_client_however_it_ends(
+    cluster: Any, how: str, moment: str
+) -> None:
+    how = how.replace("os.kill(0, 9)", "os.kill(os.getpid(), signal.SIGKILL)")
+    begin = "c.map_async(work, range(3000), chunksize=1)\n" if moment == "work" else ""
+    script = f'{begin}print("begins", flush=True)\nsys.stdin.read()\n{how}'
+    program = client(cluster, script)
+    below = workers(program)
+    assert program.ends() == (-signal.SIGKILL if "kill" in how else 3)
+    cluster.wait_until_gone(below)
+
+
+@pytest.mark.slow
+def test_a_frozen_client_goes_on_when_it_thaws(cluster: Any) -> None:
+    program = client(cluster, AT_WORK, items=400)
+    below = workers(program)
+    program.signal(signal.SIGSTOP)
+    # its workers lose it, and have nobody to tell
+    thaws = time.monotonic() + LOSS_SECONDS + 2
+    cluster.until(lambda: time.monotonic() > thaws, "the time of the loss")
+    program.signal(signal.SIGCONT)
+    program.says("done")
+    assert program.ends() == 0
+    cluster.wait_until_gone(below)
+
+
+@pytest.mark.slow
+@at_rest_or_work
+def test_the_instance_ends_the_workers_of_a_frozen_client(
+    cluster: Any, then: str
+) -> None:
+    _, instance = managed(cluster)
+    program = client(cluster, then, where=MANAGED, items=3000)
+    below = workers(program)
+    program.signal(signal.SIGSTOP)
+    cluster.wait_until_gone(below)
+    instance.says("its 2 workers are ended")
+    program.signal(signal.SIGCONT)
+    program.signal(signal.SIGKILL)
+
+
+# ---- the master
+
+
+@pytest.mark.slow
+@at_rest_or_work
+def test_a_frozen_master_ends_no_session(cluster: Any, then: str) -> None:
+    master, instance = managed(cluster)
+    program = client(cluster, then, where=MANAGED, items=400)
+    below = workers(program)
+    master.signal(signal.SIGSTOP)
+    instance.says("does not reach the master")
+    if then == RESTING:
+        assert cluster.all_live(below)
+    else:
+        program.says("done")
+        assert program.ends() == 0
+    master.signal(signal.SIGCONT)
+    cluster.until(
+        lambda: len(re.findall("is registered at the master", instance.output)) > 1,
+        "the return of the instance",
+    )
+
+
+def test_a_master_that_ends_cleanly_ends_no_session(cluster: Any) -> None:
+    master, _ = managed(cluster)
+    program = client(cluster, AT_WORK, where=MANAGED, items=200)
+    master.signal(signal.SIGTERM)
+    assert master.ends() == 0
+    program.says("done")
+    assert program.ends() == 0
+
+
+# ---- the instance
+
+
+def test_the_batches_of_an_instance_that_ends_cleanly_are_given_out_again(
+    cluster: Any,
+) -> None:
+    _, one = managed(cluster)
+    other = cluster.instance("other", "-t", str(LOSS_SECONDS))
+    other.says("is registered at the master")
+    program = client(cluster, AT_WORK, where=MANAGED, items=200)
+    left = one if one.below() else other
+    below = left.below()
+    left.signal(signal.SIGTERM)
+    assert left.ends() == 0
+    cluster.wait_until_gone(below)
+    program.says("done")
+    assert program.ends() == 0
+
+
+# ---- a worker
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("os._exit(3)", "exited with code 3"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
+    ],
+)
+@pytest.mark.parametrize(
+    "where",
+    ["", pytest.param(MANAGED, marks=pytest.mark.slow)],
+    ids=["local", "managed"],
+)
+def test_an_item_that_kills_every_worker_is_given_up_and_named(
+    cluster: Any, how: str, told: str, where: str
+) -> None:
+    if where:
+        managed(cluster)
+    then = f"""
+print("begins", flush=True)
+def poison(n):
+    if n == 7:
+        print("I am poison", flush=True)
+        {how}
+    return n
+answers = c.map(poison, range(20), on_error="return")
+died = answers.pop(7)
+assert answers == [n for n in range(20) if n != 7], answers
+print("THE ERROR", died, "END", flush=True)
+assert died.item == "item 7 of a map", died.item
+answer()
+"""
+    program = client(cluster, then, where=where, items=10)
+    program.says("done")
+    assert program.ends() == 0
+    error = re.search(r"THE ERROR (.*?) END", program.output, re.DOTALL)
+    assert error is not None
+    assert told in error[1]
+    assert "it had item 7 of a map in work" in error[1]
+    assert "MiB in memory at most" in error[1]
+    assert "its last output:\n" in error[1]
+    assert "I am poison" in error[1]
+
+
+def test_sys_exit_in_an_item_is_the_error_of_that_item(cluster: Any) -> None:
+    then = """
+print("begins", flush=True)
+answers = c.map(lambda n: sys.exit(3) if n == 1 else n, range(3), on_error="return")
+print(answers, flush=True)
+"""
+    program = client(cluster, then)
+    below = workers(program)
+    program.says(r"\[0, SystemExit\(3\), 2\]")
+    assert program.ends() == 0
+    cluster.wait_until_gone(below)
+
+
+@pytest.mark.slow
+@local_or_managed
+@at_rest_or_work
+def test_a_frozen_worker_is_killed_and_replaced(
+    cluster: Any, then: str, where: str
+) -> None:
+    if where:
+        managed(cluster)
+    program = client(cluster, then, where=where, items=400)
+    below = workers(program)
+    below[0].suspend()
+    cluster.wait_until_gone(below[:1])
+    program.says(r"was killed by SIGKILL by its session: .*no sign of life")
+    if then == AT_WORK:
+        program.says("done")
+        assert program.ends() == 0
+        cluster.wait_until_gone(below)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_at_rest_is_replaced(cluster: Any) -> None:
+    then = """
+print("begins", flush=True)
+deadline = time.monotonic() + 30
+first = set(c.workers)
+os.kill(c.submit(os.getpid).get(), signal.SIGKILL)
+while len(set(c.workers) - first) < 1:
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+answer()
+"""
+    program = client(cluster, then, items=20)
+    program.says("done")
+    assert program.ends() == 0
+    assert "was killed by SIGKILL" in program.output
