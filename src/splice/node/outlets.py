@@ -37,9 +37,10 @@ DRAIN_BYTES: Final = 1 << 20
 """Read of each stream after the child's end: the greatest pipe that Linux grants.  More can only
 come from something that it has left running, which nobody waits for."""
 
-TAIL_LINES: Final = 20
-TAIL_BYTES: Final = 4096
-"""Kept of what a child wrote last, for the message that tells of its death: a traceback."""
+TAIL_LINES: Final = 50
+TAIL_BYTES: Final = 8192
+"""Kept of what a child wrote last, for the message that tells of its death: the stack of
+a crash in whichever thread, and what came before it."""
 
 OnOutput = Callable[[str, bytes, Callable[[], None]], None]
 """Is given a stream, what came, and what is to be called (from any thread) for more."""
