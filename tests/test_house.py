@@ -93,6 +93,7 @@ ALLOWED_WORDS: dict[str, dict[str, str]] = {
         "net/": "the host name of an address",
         "uri.py": "the host name of an address",
     },
+    "job": {"cluster/backend.py": "an argument of joblib's"},
     "pid": {
         "cluster/": "the number of an OS process",
         "testing/": "the number of an OS process that is played",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import splice
-from splice import cluster, errors, futures
+from splice import cluster, errors, futures, joblib
 from splice.cluster import Session
 from splice.config import PROTOCOL_VERSION, Config
 from splice.net import frames, handshake
@@ -33,7 +33,9 @@ def codes(text: str) -> set[str]:
     return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", text))))
 
 
-@pytest.mark.parametrize("name", [*splice.__all__, *cluster.__all__, *futures.__all__])
+@pytest.mark.parametrize(
+    "name", [*splice.__all__, *cluster.__all__, *futures.__all__, *joblib.__all__]
+)
 def test_a_public_name_stands_in_the_reference(name):
     assert name in codes(page("api"))
 

@@ -115,7 +115,7 @@ class SessionExecutor(Executor):
         self.shutdown()
 
     def _stop(self) -> None:
-        """Stop all calls there are."""
+        """Stop all calls there are, those in work too."""
         self._clerk.stop(Cancelled("the call was stopped with all of its executor"))
 
 

@@ -6,7 +6,8 @@ of it by the next call, wherever its workers come from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -44,3 +45,8 @@ def call_initialized(function: Callable[..., Any], /, *args: Any, **kwargs: Any)
             f"the initializer failed: {kind}: {_failure}"
         ) from _failure
     return function(*args, **kwargs)
+
+
+def set_environment(variables: Mapping[str, str]) -> None:
+    """Set variables of the environment; an initializer that loads nothing before."""
+    os.environ.update(variables)
