@@ -84,6 +84,7 @@ FORBIDDEN_WORDS = {
 """Words of the glossary that splice never uses, and what it says instead."""
 
 ALLOWED_WORDS: dict[str, dict[str, str]] = {
+    "async result": {"cluster/pool.py": "a class of multiprocessing's"},
     "egg": {"shipping/distributions.py": "the suffix of an old kind of metadata"},
     "host": {
         "actor/rings.py": "an attribute of a scope of anyio",

@@ -111,7 +111,7 @@ def test_a_reason_to_refuse_stands_in_the_reference(reason):
     assert reason.value in codes(page("wire"))
 
 
-@pytest.mark.parametrize("name", ["otp", "executor"])
+@pytest.mark.parametrize("name", ["otp", "executor", "pool"])
 def test_every_test_that_a_comparison_names_as_ours_is_there(name):
     ours = [
         row.split("|")[2] for row in re.findall(r"^\| .*", page(name), re.MULTILINE)
