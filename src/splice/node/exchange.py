@@ -182,12 +182,8 @@ class Exchange:
                 entry = (RESPONSE, ident, False, encode_error(error, buffers))
         else:
             note = f"raised by {promise.describe()} on {self._node}"
-            entry = (
-                RESPONSE,
-                ident,
-                False,
-                encode_error(promise.value, buffers, note=note),
-            )
+            failure = encode_error(promise.value, buffers, note=note)
+            entry = (RESPONSE, ident, False, failure)
         size = size_with(entry[3], buffers)
         peer.send(Outgoing(entry, tuple(buffers), None, True, size))
         if not self._scheduler.scheduled:
@@ -252,7 +248,9 @@ class Exchange:
         for entry in entries:
             kind = entry[0]
             if kind in _REQUESTS:
-                self._take_request(peer, entry, supply)
+                if self.take_request(peer, entry, supply) and kind == TELL:
+                    # goes out before the acknowledgement: it is not delivered yet
+                    self.send_word(peer, (HELD, entry[1]))
             elif kind == RESPONSE:
                 self._take_response(peer, entry, supply)
             elif kind == REFUSED:
@@ -269,7 +267,8 @@ class Exchange:
             else:
                 _log.warning("message of unknown kind %r from %s", kind, peer)
 
-    def _take_request(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> None:
+    def take_request(self, peer: Peer, entry: Entry, supply: Iterator[Any]) -> bool:
+        """Put a request or tell into its mailbox; True when it waits for a name instead."""
         kind, ident, resource, name, args, kwargs = entry
         is_plain = type(args) is tuple
         taken = [] if is_plain else [next(supply) for _ in range(buffer_count(args))]
@@ -281,7 +280,7 @@ class Exchange:
             except SpliceError as error:
                 self._refuse(peer, entry, error)
                 receipt.give_back()
-                return
+                return False
         message = Promise(None, None, args, kwargs or None)
         if kind == REQUEST:
             owing = self.owing.get(peer)
@@ -293,10 +292,7 @@ class Exchange:
                 self.prober.wake()
         else:
             message.waiter = receipt
-        is_kept = self._deliver(peer, message, resource, name, entry)
-        if is_kept and kind == TELL:
-            # goes out before the acknowledgement: it is not delivered yet
-            self.send_word(peer, (HELD, ident))
+        return self._deliver(peer, message, resource, name, entry)
 
     def _deliver(
         self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
@@ -414,6 +410,8 @@ class Exchange:
         self.drawers.lost(peer.incarnation, error)
         self.owing.pop(peer, None)
         self.crowds.lost(peer)
+        if self.held is not None:
+            self.held.lost(peer)
         self.signals.lost(peer, error)
         dialogue = self._dialogues.pop(peer, None)
         if dialogue is None:

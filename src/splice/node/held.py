@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from splice.errors import SpliceError
+from splice.errors import RemoteError, SpliceError
 from splice.log import logger
 from splice.message import CANCEL, HELD, REFUSED, REQUEST, RESPONSE, SIGNAL, TELL, Entry
 from splice.net.codec import buffer_count, decode, decode_arguments, decode_error
@@ -37,9 +37,25 @@ _PAYLOADS: Final = {REQUEST: 4, TELL: 4, RESPONSE: 3, REFUSED: 2, SIGNAL: 4}
 """Where in a message its payload stands; others have none."""
 
 _ORDERED: Final = frozenset({REQUEST, TELL, CANCEL, SIGNAL})
+_REQUESTS: Final = frozenset({REQUEST, TELL})
 _ANSWERS: Final = frozenset({RESPONSE, REFUSED})
 
 _log = logger("node")
+
+
+class _Line:
+    """What came from one node behind a message that is being decoded on a thread.
+
+    Attributes:
+        is_waiting: whether one is being decoded.
+        mail: the messages behind it, with their buffers.
+    """
+
+    __slots__ = ("is_waiting", "mail")
+
+    def __init__(self) -> None:
+        self.is_waiting = True
+        self.mail: deque[tuple[Entry, list[Any]]] = deque()
 
 
 class Held:
@@ -52,7 +68,7 @@ class Held:
     def __init__(self, exchange: Exchange, node: Node) -> None:
         self._exchange = exchange
         self._node = node
-        self._lines: dict[Peer, deque[tuple[Entry, list[Any]]]] = {}
+        self._lines: dict[Peer, _Line] = {}
         self.is_decoding = False
 
     def take(self, peer: Peer, entries: Iterable[Entry], supply: Iterator[Any]) -> None:
@@ -61,16 +77,18 @@ class Held:
             own = [next(supply) for _ in range(_count(entry))]
             line = self._lines.get(peer)
             if line is not None and _is_in_order(entry):
-                line.append((entry, own))
+                line.mail.append((entry, own))
                 self._tell_held(peer, entry)
-            elif not self._take_one(peer, entry, own) and _is_in_order(entry):
-                self._lines[peer] = deque()
+            elif self._take_one(peer, entry, own):
                 self._tell_held(peer, entry)
 
+    def lost(self, peer: Peer) -> None:
+        """Let go of what a lost node has sent: to it, none of that was delivered or answered."""
+        self._lines.pop(peer, None)
+
     def _tell_held(self, peer: Peer, entry: Entry) -> None:
-        if (
-            entry[0] == TELL
-        ):  # goes out before the acknowledgement: it is not delivered yet
+        # goes out before the acknowledgement: it is not delivered yet
+        if entry[0] == TELL:
             self._exchange.send_word(peer, (HELD, entry[1]))
 
     def _tell_taken(self, peer: Peer, entry: Entry) -> None:
@@ -78,67 +96,89 @@ class Held:
             self._exchange.send_word(peer, (RESPONSE, entry[1], True, None))
 
     def _take_one(self, peer: Peer, entry: Entry, own: list[Any]) -> bool:
-        """Take a message in; False when it is being decoded on a thread."""
+        """Take a message in; True when it waits, for a module or for a name."""
         if not _is_encoded(entry):
+            if entry[0] in _REQUESTS:
+                return self._exchange.take_request(peer, entry, iter(own))
             self._exchange.take(peer, [entry], iter(own))
-            return True
+            return False
         self.is_decoding = True
         try:
             outcome = _decoded(entry, own)
         except Postponed:
             self._decode_on_thread(peer, entry, own)
-            return False
+            return True
         finally:
             self.is_decoding = False
-        self._deliver(peer, entry, own, outcome)
-        return True
+        return self._deliver(peer, entry, own, outcome)
 
     def _decode_on_thread(self, peer: Peer, entry: Entry, own: list[Any]) -> None:
+        line = None
+        if _is_in_order(entry):
+            line = self._lines.setdefault(peer, _Line())
+            line.is_waiting = True
         threading.Thread(
             target=self._decode,
-            args=(peer, entry, own),
+            args=(peer, line, entry, own),
             name="splice-decoding",
             daemon=True,
         ).start()
 
-    def _decode(self, peer: Peer, entry: Entry, own: list[Any]) -> None:
+    def _decode(
+        self, peer: Peer, line: _Line | None, entry: Entry, own: list[Any]
+    ) -> None:
         """Decode one message; the life of a thread of its own."""
         decoding.set(self._node)
-        self._node.scheduler.post(self._go_on, peer, entry, own, _decoded(entry, own))
+        try:
+            outcome = _decoded(entry, own)
+        except (
+            KeyboardInterrupt
+        ) as error:  # of the object itself: no thread gets Ctrl-C
+            outcome = False, RemoteError(f"cannot be rebuilt: it raised {error!r}")
+        self._node.scheduler.post(self._go_on, peer, line, entry, own, outcome)
 
     def _go_on(
-        self, peer: Peer, entry: Entry, own: list[Any], outcome: tuple[bool, Any]
+        self,
+        peer: Peer,
+        line: _Line | None,
+        entry: Entry,
+        own: list[Any],
+        outcome: tuple[bool, Any],
     ) -> None:
         """Deliver what a thread has decoded, and what stands in line behind it."""
-        if entry[0] in _ANSWERS:
+        if line is None:
             self._deliver(peer, entry, own, outcome)
             return
-        line = self._lines[peer]
-        try:
-            self._deliver(peer, entry, own, outcome)
+        if self._lines.get(peer) is not line:
+            return  # its node was lost
+        line.is_waiting = False
+        if not self._deliver(peer, entry, own, outcome):
             self._tell_taken(peer, entry)
-            while line:
-                entry, own = line.popleft()
-                if not self._take_one(peer, entry, own):
-                    return
+        while line.mail and not line.is_waiting:
+            entry, own = line.mail.popleft()
+            try:
+                is_taken = not self._take_one(peer, entry, own)
+            except MALFORMED as error:  # nobody of ours sends it; its frame is gone
+                _log.error("drop mail of %s, which cannot be read: %r", peer, error)
+                continue
+            if is_taken:
                 self._tell_taken(peer, entry)
-        except (
-            MALFORMED
-        ) as error:  # nobody of ours sends such a thing; its frame is gone
-            _log.error("drop mail of %s, which cannot be read: %r", peer, error)
-        del self._lines[peer]
+        if not line.is_waiting:
+            del self._lines[peer]
 
     def _deliver(
         self, peer: Peer, entry: Entry, own: list[Any], outcome: tuple[bool, Any]
-    ) -> None:
+    ) -> bool:
+        """Hand on what was decoded; True when it waits for a name."""
         succeeded, value = outcome
         if entry[0] == SIGNAL:
             self._exchange.signals.receive(peer, entry, value)
         elif entry[0] not in _ANSWERS:
             request = (*entry[:4], Decoded(value, size_with(entry[4], own)), None)
-            self._exchange.take(peer, [request], iter(()))
+            return self._exchange.take_request(peer, request, iter(()))
         elif (promise := self._exchange.owed(peer, entry[1])) is not None:
             (promise.resolve if succeeded else promise.reject)(value)
+        return False
 
 
 def _decoded(entry: Entry, own: list[Any]) -> tuple[bool, Any]:
