@@ -94,3 +94,22 @@ def test_the_generation_changes_when_something_is_installed(tmp_path, monkeypatc
     assert generation_here() == before
     install(tmp_path, "lib", "1.0", {"lib.py": ""})
     assert generation_here() != before
+
+
+def test_an_archive_that_cannot_be_read_offers_nothing(tmp_path):
+    archive = tmp_path / "broken.zip"
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("module.py", "")
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"PK\x01\x02")] = 0  # its directory; its end is as it should be
+    archive.write_bytes(data)
+    assert zipfile.is_zipfile(archive)
+    assert set(names_in(str(archive))) == set()
+
+
+def test_a_folder_that_cannot_be_read_offers_nothing(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr("splice.shipping.catalogue.os.scandir", refuse)
+    assert set(names_in(str(tmp_path))) == set()

@@ -163,3 +163,36 @@ def test_a_catalogue_travels_only_when_there_is_another_one(fetcher):
     first = fetcher.catalogue(None)
     assert "pytest" in first.names
     assert fetcher.catalogue(first.generation) is None
+
+
+def test_a_unit_that_is_renewed_for_another_worker_is_begun_again(
+    site, client, fetcher
+):
+    write(site, {"moving.py": "initial"})
+
+    def renew_once(data):
+        client.spoil = lambda data: data
+        (ident,) = client._sources.units
+        write(site, {"moving.py": "another"})
+        os.utime(site / "moving.py", ns=(10**18, 10**18))
+        client.renew(ident)
+        return client.chunk(ident, 0, False)
+
+    client.spoil = renew_once
+    folder = fetcher.folder_of("moving")
+    assert (folder / "moving.py").read_text() == "another"
+
+
+def test_a_unit_that_is_here_is_used_though_it_was_renewed_for_another_worker(
+    site, client, fetcher
+):
+    write(site, {"moving.py": "initial"})
+    arrived = client.arrived
+
+    def renew_and_note(offer, seconds):
+        client.renew(offer.ident)
+        arrived(offer, seconds)
+
+    client.arrived = renew_and_note
+    assert (fetcher.folder_of("moving") / "moving.py").read_text() == "initial"
+    assert client.dependencies() == []

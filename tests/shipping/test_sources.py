@@ -258,3 +258,14 @@ def test_what_was_absent_may_be_installed_later(site):
     sys.path_importer_cache.clear()
     assert isinstance(sources.resolve("late", HERE), Offer)
     forget("late")
+
+
+def test_a_renewed_distribution_is_read_instead_of_believing_its_record(site):
+    install(site, "lib", "1.2", {"lib/__init__.py": "text"})
+    place = site / "lib/__init__.py"
+    place.write_text("more")  # by an installer that keeps time and size
+    os.utime(place, ns=(10**18, 10**18))
+    sources = Sources()
+    sources.renew(unit_of(sources, "lib").manifest.ident)
+    digests = {f.path: f.digest for f in unit_of(sources, "lib").manifest.files}
+    assert digests["lib/__init__.py"] == hashlib.sha256(b"more").hexdigest()

@@ -43,8 +43,11 @@ class Client:
     def __call__(self, folder: Path) -> Manifest:
         self.fetched += 1
         unpacking = Unpacking(self.manifest, folder)
-        unpacking.feed(memoryview(self.stream))
-        unpacking.close()
+        try:
+            unpacking.feed(memoryview(self.stream))
+            unpacking.close()
+        finally:
+            unpacking.abort()
         return self.manifest
 
 
@@ -259,3 +262,50 @@ Store(Path(sys.argv[1])).lease(sys.argv[2], fetch, None)
         assert Store(folder).lease(LIB.ident, client, pause)
     assert client.fetched == 1
     assert partial(folder) == []
+
+
+@pytest.mark.parametrize(
+    "index", ["", "[]", "{}", '{"size": 1, "files": {"lib/a.py": 3}}', '{"files": 1}']
+)
+def test_an_index_that_was_damaged_has_its_unit_fetched_again(folder, index):
+    Store(folder).lease(LIB.ident, Client(), no_pause)
+    (folder / "indexes" / LIB.ident).write_text(index)
+    (unit,) = Store(folder).units()
+    assert unit.size == 0
+    assert Store(folder).lease(LIB.ident, Client(), no_pause)
+    assert Store(folder).is_sound(LIB.ident)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one mebibyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)]
+    if (
+        os.geteuid()
+        or subprocess.run(mount, check=False, capture_output=True).returncode
+    ):
+        pytest.skip("needs root, to mount a small disk")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.system
+def test_a_disk_that_gets_full_leaves_nothing_half_written(small_disk):
+    store = Store(small_disk / "store")
+    # as the last file, of which the disk takes a part without a word
+    client = Client({"a.py": b"small", "z.bin": os.urandom(2**20)})
+    with pytest.raises(DependencyTransferError, match="No space left on device"):
+        store.lease(client.manifest.ident, client, no_pause)
+    assert partial(small_disk / "store") == []
+    assert store.units() == []
+    assert store.lease(LIB.ident, Client(), no_pause)
+
+
+@pytest.mark.system
+def test_a_small_disk_is_seen_before_the_first_byte(small_disk):
+    with pytest.raises(
+        DependencyTransferError, match=r"no room for lib 1\.0: it has 9"
+    ):
+        Store(small_disk / "store").check_room(LIB)

@@ -44,23 +44,29 @@ def catalogue_here() -> Catalogue:
 def names_in(path: str) -> Iterator[str]:
     """Yield the names that a folder or archive of ``sys.path`` offers.
 
-    A folder without ``__init__.py`` counts: it is a portion of a namespace package.
+    A folder without ``__init__.py`` counts: it is a portion of a namespace package.  One that
+    cannot be read offers nothing, as to Python itself.
     """
-    if os.path.isdir(path):
-        with os.scandir(path) as entries:
-            found = [(entry.name, entry.is_dir()) for entry in entries]
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            found = [
-                (member.split("/", 1)[0], "/" in member)
-                for member in archive.namelist()
-            ]
-    else:
+    try:
+        found = _entries_of(path)
+    except (OSError, zipfile.BadZipFile):
         return
     for name, is_folder in found:
         top, _, suffix = name.partition(".")
         if top.isidentifier() and ((is_folder and not suffix) or _is_module(suffix)):
             yield top
+
+
+def _entries_of(path: str) -> list[tuple[str, bool]]:
+    """Return names and whether they are folders, of a folder or at the top of an archive."""
+    if os.path.isdir(path):
+        with os.scandir(path) as entries:
+            return [(entry.name, entry.is_dir()) for entry in entries]
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        return [(member.split("/", 1)[0], "/" in member) for member in names]
+    return []
 
 
 def _is_module(suffix: str) -> bool:

@@ -44,13 +44,17 @@ class Distribution:
                 return place.read_text(encoding="utf-8", errors="replace")
         return ""
 
-    def unit(self) -> Unit:
-        """Make the unit of all its files below ``site-packages``."""
+    def unit(self, *, trusts_record: bool = True) -> Unit:
+        """Make the unit of all its files below ``site-packages``.
+
+        Args:
+            trusts_record: take the digest of a file that is not newer than ``RECORD`` from there.
+        """
         base = self.folder.parent
         return make_unit(
             self.name,
             self.version,
-            dict(self._contents(base)),
+            dict(self._contents(base, trusts_record)),
             str(base),
             self._wheel_tags(),
         )
@@ -59,7 +63,9 @@ class Distribution:
         headers = email.message_from_string(self._text("WHEEL"))
         return [tag for tag in headers.get_all("Tag", []) if tag.count("-") >= 2]
 
-    def _contents(self, base: Path) -> Iterator[tuple[str, Content]]:
+    def _contents(
+        self, base: Path, trusts_record: bool
+    ) -> Iterator[tuple[str, Content]]:
         record = self.folder / "RECORD"
         written = record.stat().st_mtime_ns
         with record.open(encoding="utf-8", newline="") as lines:
@@ -74,7 +80,9 @@ class Distribution:
                     _log.debug("%s of %s is not there any more", path, self.name)
                     continue
                 is_as_installed = (
-                    status.st_mtime_ns <= written and str(status.st_size) == size
+                    trusts_record
+                    and status.st_mtime_ns <= written
+                    and str(status.st_size) == size
                 )
                 yield path, OnDisk(str(place), digest if is_as_installed else "")
 

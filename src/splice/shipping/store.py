@@ -207,12 +207,12 @@ class Store:
         return True
 
     def _read_index(self, ident: str) -> dict[str, Any] | None:
+        """Return the index of a unit; None when there is none that can be read."""
         try:
-            index: dict[str, Any]
             index = json.loads((self.folder / "indexes" / ident).read_bytes())
         except (OSError, ValueError):
             return None
-        return index
+        return index if _is_index(index) else None
 
     def units(self) -> list[Stored]:
         """Return all units, the least recently used first."""
@@ -308,6 +308,18 @@ def _try_lock(descriptor: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_index(index: Any) -> bool:
+    """Tell whether something has the form of what `_index_of` makes."""
+    if not isinstance(index, dict):
+        return False
+    files = index.get("files")
+    return (
+        isinstance(files, dict)
+        and isinstance(index.get("size"), int)
+        and all(isinstance(facts, list) and len(facts) == 3 for facts in files.values())
+    )
 
 
 def _index_of(folder: Path, manifest: Manifest) -> dict[str, Any]:

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 
 from splice.actor.handlers import blocking
 from splice.actor.process import Process
-from splice.errors import DependencyTransferError
 from splice.shipping.answers import MAX_UNIT_BYTES, Answer, Catalogue, Dependency, Offer
 from splice.shipping.catalogue import catalogue_here, generation_here
-from splice.shipping.contents import Unit
+from splice.shipping.contents import Changed, Unit
 from splice.shipping.manifest import Manifest
 from splice.shipping.progress import Progress
 from splice.shipping.sources import Sources
@@ -90,7 +89,10 @@ class Supplier(Process):
         """Note that a worker uses a unit, and how long its transfer took, if there was one."""
         use = self._uses.get(offer.ident)
         if use is None:
-            use = self._uses[offer.ident] = _Use(self._unit(offer.ident))
+            unit = self._sources.units.get(offer.ident)
+            if unit is None:
+                return  # it was renewed for another worker meanwhile; this one has it
+            use = self._uses[offer.ident] = _Use(unit)
         use.workers += 1
         if seconds is not None:
             use.transfers += 1
@@ -115,7 +117,8 @@ class Supplier(Process):
     def _unit(self, ident: str) -> Unit:
         unit = self._sources.units.get(ident)
         if unit is None:
-            raise DependencyTransferError(
+            # for another worker: who fetches it begins again, as if it had seen that itself
+            raise Changed(
                 f"unit {ident[:12]} is not offered any more: its files were changed"
             )
         return unit

@@ -45,10 +45,11 @@ class Unpacking:
         while data:
             if self._open is None:
                 raise Spoiled(f"{self._name} is longer than it should be")
-            part, data = data[: self._left], data[self._left :]
-            self._open.write(part)
+            # a disk that is nearly full takes a part, and refuses only what comes after it
+            written = self._open.write(data[: self._left])
+            part, data = data[:written], data[written:]
             self._hash.update(part)
-            self._left -= len(part)
+            self._left -= written
             if not self._left:
                 self._finish()
                 self._next()
