@@ -241,6 +241,8 @@ class Runtime(Timing, Insight, Fates):
             BaseException: what the constructor raised.
             CannotWait: called where waiting would stop the loop; use `spawn_nowait`.
         """
+        if sp_super is None and not sp_link:  # nearly always: spare it a detour
+            return self._spawn(what, args, kwargs, sp_id, sp_dest).get()
         options = {"sp_id": sp_id, "sp_dest": sp_dest, "sp_link": sp_link}
         made = self.spawn_nowait(what, *args, sp_super=sp_super, **options, **kwargs)
         return made.get()
