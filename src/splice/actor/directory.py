@@ -84,5 +84,9 @@ class Directory:
         """Return all processes, in the order they were made."""
         return list(self._cells.values())
 
+    def idents(self) -> list[Resource]:
+        """Return the names and ids of all processes.  Thread-safe."""
+        return list(self._cells)
+
     def __len__(self) -> int:
         return len(self._cells)

@@ -8,6 +8,7 @@ since the last look, a question is put to it::
          ─► neither: ask the loop ─► answered by the next look ─► fine
                                   ─► not answered for a period ─► warn, once
 
+It looks at mailboxes, too: see `splice.node.mailboxes`.
 C code that keeps the interpreter to itself stops this thread too, and is not seen.
 """
 
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from splice.actor.info import is_users
 from splice.actor.scheduler import Scheduler
 from splice.log import logger
+from splice.node.mailboxes import Mailboxes
 
 if TYPE_CHECKING:
     from splice.node.node import Node
@@ -55,6 +57,7 @@ class Watch:
     ) -> None:
         self.node = node
         self.period = period
+        self.mailboxes = Mailboxes(node)
         self._sample = sample
         self._warn = warn
         self._turns = -1
@@ -147,6 +150,7 @@ class Watchdog:
             now = time.monotonic()
             for watch in alive:
                 watch.look(now)
+                watch.mailboxes.look()
             self._wake.wait(min(watch.period for watch in alive) / 2)
 
 
