@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from splice.message import REQUEST, TELL
+from splice.message import REQUEST, SIGNAL, TELL
 from splice.net.frames import FrameError, encode_batch
 from splice.net.wire import Buffer
 
@@ -117,6 +117,13 @@ class Queue:
             return piece, None
         self.has_begun = False
         return piece, self._pop(self.waiting[0])
+
+    def take_signals(self) -> list[Outgoing]:
+        """Take the signals out that wait behind a large message."""
+        found = [m for m in self.waiting if m.entry[0] == SIGNAL and not m.prompt]
+        if self.has_begun and found and found[0] is self.waiting[0]:
+            del found[0]  # a large one, half of it under way
+        return [self._pop(message) for message in found]
 
     def withdraw(self, ident: int) -> tuple[Outgoing | None, bool]:
         """Take a request or tell back; return it, and whether it had been begun."""

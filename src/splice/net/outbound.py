@@ -143,6 +143,7 @@ class Outbound:
 
     Attributes:
         waiting_bytes: of what is in no frame yet.
+        has_signals: signals may stand in the mail; see `splice.net.overtaking`.
         room: how many may wait; over it `is_full`, and senders should hold on.
     """
 
@@ -154,6 +155,7 @@ class Outbound:
         self.mail: deque[Outgoing] = deque()
         self.prompt: deque[Outgoing] = deque()
         self.waiting_bytes = 0
+        self.has_signals = False
         self.restart()
 
     def withdraw(self, ident: int) -> bool:
@@ -211,6 +213,14 @@ class Outbound:
     def is_stuck(self) -> bool:
         """Mail waits for the receiver, which has credit for no more of it."""
         return bool(self.mail or self.bulk.waiting) and self.spent >= self.credit
+
+    @property
+    def will_go(self) -> bool:
+        """All mail that waits has its credit already, so what comes next will go, too."""
+        free = sum([m.size for m in (*self.prompt, *self.bulk.waiting) if m.prompt])
+        if self.bulk.has_begun and self._is_free:
+            free -= self.bulk.waiting[0].size - self._left
+        return self.spent + self.waiting_bytes - free < self.credit
 
     @property
     def is_empty(self) -> bool:

@@ -14,6 +14,7 @@ from splice.net.channel import Channel
 from splice.net.handshake import Identity
 from splice.net.machine import is_only_local
 from splice.net.outbound import Outgoing
+from splice.net.overtaking import place
 from splice.net.timers import Sleeper
 from splice.net.window import Credit
 
@@ -152,6 +153,11 @@ class Peer(Sleeper):
         if not line.is_dirty:
             line.is_dirty = True
             line._mark(line)
+
+    def send_signal(self, message: Outgoing) -> None:
+        """Send a signal: in order with mail, but never behind mail that waits for credit."""
+        place(self._line.outbound, message)
+        self.send(message)
 
     def withdraw(self, ident: int) -> bool:
         """Take a request or tell back, if it was not put into a frame yet."""

@@ -70,7 +70,9 @@ class Mailboxes:
 def length_of(message: Any) -> int:
     """Return how many messages stand in a mailbox from `message` on, in any thread."""
     length = 0
-    while isinstance(message, Promise):  # None at the end, a mark in one that was just taken
+    while isinstance(
+        message, Promise
+    ):  # None at the end, a mark in one that was just taken
         length += 1
         message = message.next
     return length

@@ -164,14 +164,14 @@ class Signals:
         source: Resource,
         reason: Any = None,
     ) -> None:
-        """Send a signal, in order with mail; nothing once this node is closed."""
+        """Send a signal as `Peer.send_signal` does; nothing once this node is closed."""
         scheduler = self._node.scheduler
         if scheduler.is_closed:
             return
         buffers: list[Any] = []
         value = _packed(reason, buffers)
         entry = (SIGNAL, name, resource, source, value)
-        peer.send(Outgoing(entry, tuple(buffers)))
+        peer.send_signal(Outgoing(entry, tuple(buffers)))
         if not scheduler.scheduled:
             scheduler.schedule()
 
