@@ -30,6 +30,7 @@ CASES = {
     "far-arrays": "two_nodes:far_arrays",
     "far-tcp": "two_nodes:far_tcp",
     "all-to-all": "many_nodes:all_to_all",
+    "flood-far": "flood:flood_far",
     "stream": "streams:stream",
     "start": "cluster:start",
     "noops": "cluster:noops",
