@@ -90,3 +90,11 @@ def test_what_is_sent_later_has_its_old_order_again() -> None:
     assert sent(it) == [90, 1, 2]
     put(it, mail(3), signal(91), mail(4))
     assert sent(it) == [3, 91, 4]
+
+
+def test_signals_that_came_over_from_another_handle_are_not_overtaken_either() -> None:
+    it, other = Outbound(CONFIG), Outbound(CONFIG)
+    put(other, mail(1), signal(90))
+    it.absorb(other)
+    put(it, mail(2, FIRST_CREDIT), signal(91))
+    assert sent(it)[:2] == [90, 91]

@@ -195,6 +195,7 @@ class Outbound:
         self.prompt += other.prompt
         self.mail += other.mail
         self.waiting_bytes += other.waiting_bytes
+        self.has_signals |= other.has_signals
         other.prompt.clear()
         other.mail.clear()
         other.waiting_bytes = 0
