@@ -162,6 +162,7 @@ def test_after_a_long_cut_both_sides_agree_and_go_on(
     assert losses(goes_on(nodes, LOSS_SECONDS)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hosts", [3], indirect=True)
 def test_a_cut_between_two_of_three_machines_is_no_matter_of_the_third(
     hosts: Hosts, far_cast: Casting
