@@ -80,12 +80,11 @@ def work(number):
     return number
 
 with session(worker_count=1) as c:
-    taken = []
     try:
         for answer in c.imap(work, range(100), chunksize=1):
-            taken.append(answer)
+            print(answer, flush=True)
     except KeyboardInterrupt:
-        print("stopped behind", taken)
+        print("stopped")
     print(c.map(abs, [-1]))
 """
 
@@ -101,9 +100,12 @@ def test_ctrl_c_in_an_imap_stops_the_work_and_leaves_the_session(
         [sys.executable, str(script)], stdout=subprocess.PIPE, text=True
     )
     gate.read_text()  # item 3 is at work
+    assert program.stdout is not None
+    taken = [program.stdout.readline() for _ in range(3)]
     program.send_signal(signal.SIGINT)
     out, _ = program.communicate(timeout=30)
-    assert out == "stopped behind [0, 1, 2]\n[1]\n"
+    assert taken == ["0\n", "1\n", "2\n"]
+    assert out == "stopped\n[1]\n"
     assert program.returncode == 0
 
 

@@ -12,7 +12,6 @@ nothing on a node's loop may.
 
 from __future__ import annotations
 
-import atexit
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from splice.actor.context import is_on_loop
 from splice.actor.promise import PENDING, Promise
 from splice.cluster.initializer import InitializerFailed
+from splice.cluster.leaving import Stage, before_leaving
 from splice.cluster.packed import Packed, pack
 from splice.cluster.work import Calls, SealedCall
 from splice.errors import CannotWait, SpliceError
@@ -276,5 +276,4 @@ def _at_exit() -> None:
         clerk.close(wait=True)
 
 
-# behind the hook of `splice.node.runtime`, so that it is called before that
-atexit.register(_at_exit)
+before_leaving(Stage.EXECUTORS, _at_exit)

@@ -11,7 +11,6 @@ lambdas, closures and what is defined in a script travel by value.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import sys
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from splice.actor.context import current_worker, is_on_loop
 from splice.actor.promise import Promise
+from splice.cluster.leaving import Stage, before_leaving, forget
 from splice.cluster.maps import Maps
 from splice.cluster.outcomes import composite
 from splice.cluster.output import How
@@ -148,8 +148,8 @@ class Session(Maps):
         self._output = opened.output
         self._is_begun = True
         self._owner = os.getpid()
-        # before the node's own: who opened it may have forgotten it, but wants its last lines
-        atexit.register(self._at_exit)
+        # who opened it may have forgotten it, but wants its last lines
+        before_leaving(Stage.SESSIONS, self._at_exit)
         try:
             opened.wait(self._node.on_thread(self._hub.crew.hire))
         except BaseException:
@@ -330,7 +330,7 @@ class Session(Maps):
         if not self._is_begun:
             return None
         if self._ended is None:
-            atexit.unregister(self._at_exit)
+            forget(self._at_exit)
             self._ended = self._node.run_coroutine(partial(self._end, cancel))
         elif cancel:
             self._node.soon(self._hub.stop_all)
