@@ -92,3 +92,8 @@ def test_an_answer_that_cannot_be_read_is_an_error_at_its_asker() -> None:
         assert "malformed payload in a message" in simulation.run(one, ask)
     finally:
         simulation.close()
+
+
+def test_a_memo_index_that_fills_all_memory_is_not_tried() -> None:
+    assert fuzz._highest_memo(b"\x80\x05]r\xff\xff\xff\x3f.") == 0x3FFFFFFF
+    assert fuzz._highest_memo(frames.encode_batch([(REQUEST, 1, "node")])) == 0
