@@ -265,3 +265,13 @@ def test_importing_splice_loads_neither_asyncio_nor_zeromq_nor_the_node() -> Non
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []
+
+
+def test_a_worker_loads_nothing_of_the_clients_side() -> None:
+    """It would take a third of a session's start."""
+    late = {"splice.cluster.sessions", "splice.cluster.hub", "splice.shipping.supplier"}
+    script = f"import sys, splice.cluster.worker; print(*{late} & {{*sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+VERSION: Final = "0.1.0"
+"""Of splice; the packaging takes it from here."""
+
 PROTOCOL_VERSION: Final = 1
 """The wire protocol; both ends of a channel must have the same."""
 

@@ -28,11 +28,11 @@ from joblib.parallel import (
 )
 
 from splice.cluster.initializer import set_environment
-from splice.cluster.session import session as open_session
+from splice.cluster.sessions import session as open_session
 
 if TYPE_CHECKING:
     from splice.cluster.executor import SessionExecutor
-    from splice.cluster.session import Session
+    from splice.cluster.sessions import Session
 
 RETRIES: Final = 2
 """How often a batch is given out again after a worker's death: what a session does in a map."""

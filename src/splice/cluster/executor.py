@@ -14,7 +14,7 @@ from splice.cluster.clerk import Clerk
 from splice.errors import Cancelled
 
 if TYPE_CHECKING:
-    from splice.cluster.session import Session
+    from splice.cluster.sessions import Session
 
 
 class SessionExecutor(Executor):

@@ -9,7 +9,7 @@ from typing import Any
 
 from splice.cluster.executor import SessionExecutor, _name_of
 from splice.cluster.initializer import call_initialized, initialize
-from splice.cluster.session import session
+from splice.cluster.sessions import session
 
 
 class Executor(SessionExecutor):
@@ -23,7 +23,7 @@ class Executor(SessionExecutor):
         initializer: called on each worker, replaced ones too, before its first call.
         initargs: its arguments.
         retries: how often a call is given out again after its worker's death; 0: never twice.
-        session_options: those of `splice.cluster.session`, ``master_address`` for example.
+        session_options: those of `splice.cluster.sessions`, ``master_address`` for example.
 
     Raises:
         ValueError: `max_workers` is not positive.

@@ -50,7 +50,7 @@ class Line:
 
 
 How = Literal["prefix", "plain", "off"] | Callable[[Line], object]
-"""What becomes of workers' output; see `splice.cluster.session.session`."""
+"""What becomes of workers' output; see `splice.cluster.sessions.session`."""
 
 _log = logger("cluster")
 

@@ -178,7 +178,7 @@ class Pool:
         processes: workers; None takes all CPUs that this program may use.
         initializer: called on each worker, replaced ones too, before its first call.
         initargs: its arguments.
-        session_options: those of `splice.cluster.session`, ``master_address`` for example.
+        session_options: those of `splice.cluster.sessions`, ``master_address`` for example.
     """
 
     def __init__(

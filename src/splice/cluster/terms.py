@@ -52,7 +52,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What `splice.cluster.session` was called with; it says what each means.
+    """What `splice.cluster.sessions` was called with; it says what each means.
 
     Raises:
         TypeError: `name` is no text.

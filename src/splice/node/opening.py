@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from splice.config import VERSION
 from splice.net.endpoint import Endpoint
 from splice.net.keys import find_key
 from splice.net.peers import Peers
@@ -24,7 +23,7 @@ def open_peers(node: Node, make_wire: WireMaker | None) -> tuple[Peers, bytes]:
     keys = find_key(node.config.key)
     peers = Peers(
         incarnation=node.incarnation,
-        version=_version(),
+        version=VERSION,
         key=keys.handshake,
         config=node.config,
         loop=node.loop,
@@ -44,11 +43,3 @@ def open_peers(node: Node, make_wire: WireMaker | None) -> tuple[Peers, bytes]:
             )
         )
     return peers, keys.secret
-
-
-@cache  # it is read from the files of the installation: five milliseconds
-def _version() -> str:
-    try:
-        return version("splice.io")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "0"
