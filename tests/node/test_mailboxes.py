@@ -84,12 +84,12 @@ def test_a_smaller_one_is_not_warned_of(
 def test_each_process_has_its_turn_within_some_looks(
     sim: Simulation, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fill(sim, node, 100)
     sim.run(node, lambda: runtime.spawn_many(50, Clerk))
+    fill(sim, node, 100)
     mailboxes = Mailboxes(node, limit=100, portion=10)
     with caplog.at_level(logging.WARNING, "splice.node"):
         mailboxes.look()
-        assert lines(caplog) == []  # the youngest come first
+        assert lines(caplog) == []  # the oldest come first
         for _ in range(5):
             mailboxes.look()
     assert len(lines(caplog)) == 1
@@ -98,8 +98,8 @@ def test_each_process_has_its_turn_within_some_looks(
 def test_a_process_that_has_ended_meanwhile_is_passed_over(
     sim: Simulation, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fill(sim, node, 100)
     sim.run(node, lambda: runtime.spawn_many(10, Clerk))
+    fill(sim, node, 100)
     mailboxes = Mailboxes(node, limit=100, portion=5)
     mailboxes.look()
     sim.run(node, lambda: runtime.kill(runtime.whereis("clerk")))

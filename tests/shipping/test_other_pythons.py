@@ -12,7 +12,8 @@ from tests.shipping.conftest import NEEDED
 from tests.shipping.trees import forget, write
 
 import splice
-from splice.cluster import Session
+from splice.cluster.sessions import Session
+from splice.cluster.terms import Terms
 from splice.config import Config
 from splice.errors import CompositeError, VersionMismatch
 from splice.node import current
@@ -54,7 +55,7 @@ def skewed(other_python, tmp_path, monkeypatch):
     node = thread.start()
     node.children._launcher = OsLauncher(command=[command], path=path)
     token = current.decoding.set(node)
-    session = Session(1)
+    session = Session(Terms(worker_count=1))
     try:
         yield session
     finally:

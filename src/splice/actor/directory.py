@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
@@ -84,9 +85,9 @@ class Directory:
         """Return all processes, in the order they were made."""
         return list(self._cells.values())
 
-    def idents(self) -> list[Resource]:
-        """Return the names and ids of all processes.  Thread-safe."""
-        return list(self._cells)
+    def idents(self, start: int, count: int) -> list[Resource]:
+        """Return the names and ids of some processes, in the order made.  Thread-safe."""
+        return list(islice(self._cells, start, start + count))
 
     def __len__(self) -> int:
         return len(self._cells)

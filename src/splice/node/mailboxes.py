@@ -39,23 +39,21 @@ class Mailboxes:
         self._node = node
         self._limit = limit
         self._portion = portion
-        self._left: list[Resource] = []
+        self._place = 0
         self._warned: set[Resource] = set()
 
     def look(self) -> None:
         """Look at some processes: at others each time, until all had their turn."""
         directory = self._node.scheduler.directory
-        # by name: a process that ends meanwhile shall not be kept
-        left = self._left = self._left or directory.idents()
-        steps = 0
-        while left and steps < self._portion:
-            ident = left.pop()
+        # nothing of them is kept between two looks: names and numbers of a million processes
+        # that have ended would hold their memory
+        idents = directory.idents(self._place, self._portion)
+        self._place = self._place + len(idents) if len(idents) == self._portion else 0
+        for ident in idents:
             cell = directory.get(ident)
-            steps += 1
             if cell is None or cell.head is None:
                 continue
             length = length_of(cell.head)
-            steps += length // 10  # from one message to the next is a short way
             if length >= self._limit and ident not in self._warned:
                 self._warned.add(ident)
                 _log.warning(
