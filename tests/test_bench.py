@@ -59,6 +59,37 @@ def test_a_peer_that_is_not_installed_is_named_and_left_out(
         interpreter("gevent")
 
 
+def test_a_peer_that_fails_meanwhile_is_named_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from bench.measuring import Scale
+    from bench.peers import turns
+
+    def contender(stack, name, case, scale):
+        values = iter([1.0] if name == "joblib" else [2.0] * scale.repeats)
+
+        def measure() -> float:
+            try:
+                return next(values)
+            except StopIteration:
+                raise turns.ContenderFailedError("its file was gone") from None
+
+        return measure
+
+    monkeypatch.setattr(turns, "_contender", contender)
+    told: list[str] = []
+
+    peers = ("mp.Pool", "joblib")
+    records = turns.compare("shared", peers, Scale(repeats=3), told.append)
+
+    assert [record["peer"] for record in records] == ["splice", "mp.Pool"]
+    assert told == [
+        "its file was gone",
+        "shared: joblib was left out, as it failed meanwhile",
+    ]
+
+
 def test_every_row_of_the_peers_has_a_contender_that_is_described(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -63,6 +63,7 @@ class OfJoblib:
     def __init__(self) -> None:
         from joblib import Parallel, delayed
 
+        self._parallel = Parallel
         self._delayed = delayed
         self._each = Parallel(2, batch_size=1, pre_dispatch="all")
         self._bulk = Parallel(2)
@@ -77,7 +78,9 @@ class OfJoblib:
 
     def shared(self, count: int, array: Any) -> list[Any]:
         calls = (self._delayed(first)(i, array) for i in range(count))
-        found: list[Any] = self._bulk(calls)
+        # One made anew: the same one called again soon may find its file of the array being
+        # removed (joblib 1.5: FileNotFoundError while it pickles a task).
+        found: list[Any] = self._parallel(2)(calls)
         return found
 
     def close(self) -> None:

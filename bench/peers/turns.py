@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -117,7 +118,7 @@ def compare(
         case: the row.
         peers: which of its peers to ask for.
         scale: how much is measured.
-        tell: hears of a peer that cannot be measured.
+        tell: hears of a peer that cannot be measured, or not to the end.
 
     Returns:
         A record for each contender; a peer's `ratio` is how many times better splice is.
@@ -127,12 +128,19 @@ def compare(
         contenders: dict[str, Contender] = {}
         for name in (SPLICE, *(peer for peer in row.peers if peer in peers)):
             try:
-                contenders[name] = _contender(stack, name, case, scale)
+                measure = _contender(stack, name, case, scale)
             except (ContenderFailedError, LookupError) as reason:
                 if name == SPLICE:
                     raise
                 tell(f"{case}: no {name}: {reason}")
+            else:
+                contenders[name] = (
+                    measure if name == SPLICE else _enduring(measure, tell)
+                )
         values, calls = alternate(scale.repeats, contenders, warm_up=False)
+    for name in [name for name, its in values.items() if math.isnan(its[-1])]:
+        tell(f"{case}: {name} was left out, as it failed meanwhile")
+        del values[name], contenders[name]
     target = row.target
     if target and target.of_floor and row.peers[0] not in contenders:
         target = None  # it is a ratio to the first
@@ -146,6 +154,21 @@ def _with_gains(figure: Figure) -> Iterator[dict[str, Any]]:
         other = record["peer"]
         gains = {} if other == SPLICE else spread("ratio", figure.gains(other))
         yield {**record, **gains}
+
+
+def _enduring(measure: Contender, tell: Callable[[str], None]) -> Contender:
+    """Measure as long as the peer does; from its failure on, the values are not a number."""
+    failures: list[str] = []
+
+    def once() -> float:
+        try:
+            return math.nan if failures else measure()
+        except ContenderFailedError as reason:
+            failures.append(str(reason))
+            tell(str(reason))
+            return math.nan
+
+    return once
 
 
 def _contender(
