@@ -12,7 +12,7 @@ from splice.actor.combine import syncmany
 from splice.actor.context import current_cell
 from splice.actor.handlers import blocking
 from splice.actor.process import Process
-from splice.errors import Exit, ProcessStopped
+from splice.errors import Exit, ProcessStopped, SpliceError
 from splice.testing.actors import Actor
 
 
@@ -177,6 +177,67 @@ def test_a_handler_may_wait_for_plain_processes(house: House) -> None:
     assert house.spawn(Asking).ask(house.spawn(Actor)).get(30) == 7
 
 
+def refuse(error: RuntimeError) -> None:
+    raise error
+
+
+def start_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+def test_without_any_thread_a_handler_fails_by_name_and_its_process_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocker = house.spawn(Blocker)
+    start_no_more(monkeypatch)
+
+    promise = blocker.thread()
+
+    with pytest.raises(SpliceError, match=r"Blocker 1.thread was not run: no thread"):
+        promise.get(30)
+    assert blocker.plain().get(30) == []
+
+
+def test_work_waits_for_a_thread_in_use_where_no_other_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, event, ran = Threads(2), threading.Event(), threading.Event()
+    begun = threading.Event()
+
+    def first() -> None:
+        begun.set()
+        event.wait(30)
+
+    threads.submit(refuse, first)
+    assert begun.wait(30)
+    start_no_more(monkeypatch)
+    threads.submit(refuse, ran.set)
+    event.set()
+    assert ran.wait(30)
+    threads.close()
+
+
+def test_work_is_refused_when_the_last_thread_waits_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, refused, ran = Threads(2), [], threading.Event()
+
+    def waits() -> None:
+        start_no_more(monkeypatch)
+        threads.submit(refused.append, threading.get_ident)
+        threads.release()
+        threads.take()
+        ran.set()
+
+    threads.submit(refuse, waits)
+    assert ran.wait(30)
+    assert [str(error) for error in refused] == ["can't start new thread"]
+    threads.close()
+
+
 def test_closed_threads_begin_nothing_more() -> None:
     threads, event, ran = Threads(1), threading.Event(), []
     begun = threading.Event()
@@ -185,8 +246,8 @@ def test_closed_threads_begin_nothing_more() -> None:
         begun.set()
         event.wait(30)
 
-    threads.submit(first)
-    threads.submit(ran.append, 1)
+    threads.submit(refuse, first)
+    threads.submit(refuse, ran.append, 1)
     begun.wait(30)
     threads.close()
     event.set()

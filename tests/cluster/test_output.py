@@ -157,6 +157,17 @@ def test_what_a_stream_cannot_encode_is_escaped(
     assert raw.getvalue() == b"\\xe4\n"
 
 
+def test_output_is_shown_also_where_no_thread_can_be_started(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    shown(Output(), ("stdout", b"last words"))
+    assert capsys.readouterr().out == "[worker 1] last words\n"
+
+
 def test_more_is_read_only_when_it_has_been_shown() -> None:
     gate, going_on = threading.Event(), threading.Event()
 

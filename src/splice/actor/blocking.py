@@ -1,7 +1,8 @@
 """Threads: the pool on which ``@blocking`` handlers run.
 
 A thread that waits for a promise gives up its place for that time, so handlers that wait for each
-other can never use up the pool.
+other can never use up the pool.  Where no thread can be started (too many in the OS process, or
+the interpreter ends) and none will be free, work is refused instead of waiting for ever.
 """
 
 from __future__ import annotations
@@ -9,9 +10,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from splice.actor.context import set_slot
+
+
+class _Work(NamedTuple):
+    refuse: Callable[[RuntimeError], None]
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
 
 
 class Threads:
@@ -25,13 +32,22 @@ class Threads:
         self._running = 0
         self._idle = 0
         self._is_closed = False
-        self._work: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._work: deque[_Work] = deque()
         self._changed = threading.Condition()
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> None:
-        """Run ``function(*args)`` when a place is free; it must not raise."""
+    def submit(
+        self,
+        refuse: Callable[[RuntimeError], None],
+        function: Callable[..., Any],
+        *args: Any,
+    ) -> None:
+        """Run ``function(*args)`` when a place is free; it must not raise.
+
+        Args:
+            refuse: called instead, on whichever thread, when there is none to run it.
+        """
         with self._changed:
-            self._work.append((function, args))
+            self._work.append(_Work(refuse, function, args))
             self._serve_one_more()
 
     def close(self) -> None:
@@ -60,21 +76,31 @@ class Threads:
             return  # the next thread that gets free takes it
         self._idle += 1
         # a daemon: a handler that never returns must not keep the OS process alive
-        threading.Thread(
+        thread = threading.Thread(
             target=self._serve, name="splice-blocking", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._idle -= 1
+            self._do_without(error)
+
+    def _do_without(self, error: RuntimeError) -> None:
+        if self._running + self._idle:
+            return  # the next thread that gets free takes it
+        while self._work:
+            self._work.popleft().refuse(error)
 
     def _serve(self) -> None:
         set_slot(self)
         while (work := self._next()) is not None:
-            function, args = work
-            function(*args)
-            del work, function, args
+            work.function(*work.args)
+            del work
             with self._changed:
                 self._running -= 1
                 self._idle += 1
 
-    def _next(self) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
+    def _next(self) -> _Work | None:
         with self._changed:
             while not (self._work and self._running < self._limit):
                 if self._is_closed:

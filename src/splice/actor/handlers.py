@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from splice.actor.context import context_of, frames_from
 from splice.actor.endings import bury, finished, report
 from splice.actor.promise import Promise
-from splice.errors import Cancelled, NoSuchHandler
+from splice.errors import Cancelled, NoSuchHandler, SpliceError
 
 if TYPE_CHECKING:
     import asyncio
@@ -169,9 +169,22 @@ class BlockingHandler(Handler):
         assert self.function is not None
         cell.runner = running = RunningThread(message)
         scheduler.threads.submit(
-            self._work, self.function, cell.object, cell, message, running
+            partial(self._refused, cell, message),
+            self._work,
+            self.function,
+            cell.object,
+            cell,
+            message,
+            running,
         )
         return False
+
+    @staticmethod
+    def _refused(cell: Cell, message: Promise, why: RuntimeError) -> None:
+        error = SpliceError(
+            f"{message.describe()} was not run: no thread could be started for it ({why})"
+        )
+        cell.scheduler.post(finished, cell, message, None, error)
 
     @staticmethod
     def _work(

@@ -154,9 +154,9 @@ class Clerk:
         future = CallFuture(self._node.scheduler.thread)
         with self._changed:
             self._check_open()
-            self._unfinished.add(future)
             if self._thread is None:
                 self._start()
+            self._unfinished.add(future)
         # first of all its callbacks: whoever hears of the last one may close
         future.add_done_callback(self._forget)
         try:
@@ -229,11 +229,12 @@ class Clerk:
 
     def _start(self) -> None:
         # a daemon: the end of the program waits for it in `_at_exit`, while the node still lives
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._serve, name="splice-futures", daemon=True
         )
+        thread.start()  # raises where no thread can be had
+        self._thread = thread
         _at_work.add(self)
-        self._thread.start()
 
     def _serve(self) -> None:
         while (call := self._settled.get()) is not None:

@@ -146,9 +146,14 @@ class Maps:
         answer = Promise(_AsyncMap(self._node, run))
         work = (self._node, run, options.get("on_error", "raise"), answer)
         # a thread of its own: it cuts and packs, which is no work for the node's
-        threading.Thread(
+        thread = threading.Thread(
             target=_collect, args=work, name="splice-map", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # none can be had: too many, or the program ends
+            run.close()
+            raise
         return answer
 
     def _stream(

@@ -142,6 +142,8 @@ class Output:
     def outlet(self) -> OnOutput:
         """Return what shows the output of a new worker on this machine."""
         self._named += 1
+        with self._starting:
+            self._start()  # now: when a program ends, Python starts no more threads
         return partial(self.take, f"worker {self._named}")
 
     def take(
@@ -158,13 +160,26 @@ class Output:
         if self._how == "off":
             go_on()
             return
+        show = partial(self._show, worker, stream, chunk, go_on)
         with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._serve, name="splice-output", daemon=True
-                )
-                self._thread.start()
-            self._chunks.put(partial(self._show, worker, stream, chunk, go_on))
+            if is_served := self._start():
+                self._chunks.put(show)
+        if not is_served:
+            show()
+
+    def _start(self) -> bool:
+        """Start the thread unless it runs; False: none can be had."""
+        if self._thread is None and self._how != "off":
+            thread = threading.Thread(
+                target=self._serve, name="splice-output", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many, or the interpreter ends
+                _log.debug("output is shown without a thread of its own: %s", error)
+                return False
+            self._thread = thread
+        return True
 
     def finish(self) -> None:
         """Return when all that was taken has been shown; not for the node's thread."""

@@ -117,12 +117,18 @@ class Held:
         if _is_in_order(entry):
             line = self._lines.setdefault(peer, _Line())
             line.is_waiting = True
-        threading.Thread(
+        thread = threading.Thread(
             target=self._decode,
             args=(peer, line, entry, own),
             name="splice-decoding",
             daemon=True,
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # too many, or the interpreter ends
+            text = f"cannot be decoded: no thread could be started to fetch for it ({error})"
+            outcome = False, SpliceError(text)
+            self._node.scheduler.post(self._go_on, peer, line, entry, own, outcome)
 
     def _decode(
         self, peer: Peer, line: _Line | None, entry: Entry, own: list[Any]
