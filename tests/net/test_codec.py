@@ -307,6 +307,16 @@ def test_a_lambda_arrives_by_value():
     assert decode(payload)(1) == 6
 
 
+def test_code_by_value_keeps_the_name_of_its_file_for_tracebacks():
+    def outer():
+        return lambda: None
+
+    arrived = decode(encode(outer, []))
+
+    assert arrived.__code__.co_filename == __file__
+    assert arrived().__code__.co_filename == __file__
+
+
 def test_a_function_of_a_module_arrives_by_reference():
     payload = encode(functools.reduce, [])
     assert payload[0] == codec.PICKLED

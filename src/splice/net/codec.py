@@ -39,6 +39,7 @@ from splice.errors import (
     UnpicklableError,
     VersionMismatch,
 )
+from splice.net import by_value
 from splice.net.culprit import find_culprit
 from splice.net.frames import MALFORMED
 from splice.net.passing import Decoded, pass_on
@@ -323,10 +324,7 @@ def _dump(value: Any, buffers: list[Buffer], limit: int) -> Payload:
         payload: list[Any] = [PICKLED, stream, len(buffers)]
     else:
         buffers.clear()
-        # imported here: it takes 36 ms, and most programs never need it
-        import cloudpickle
-
-        stream = cloudpickle.dumps(value, 5, _collector(buffers, limit))
+        stream = by_value.dumps(value, _collector(buffers, limit))
         payload = [BY_VALUE, stream, len(buffers), MAGIC]
     if len(stream) >= limit:
         buffers.insert(0, stream)
