@@ -19,6 +19,7 @@ import pytest
 import splice
 from splice import Process, runtime
 from splice.cluster import Session, session
+from splice.node.node import Node
 from splice.testing.simulation import Simulation
 
 
@@ -220,6 +221,29 @@ with session(worker_count=1) as c:
 
 def test_ctrl_c_stops_an_apply_and_not_only_the_waiting(begun: str) -> None:
     assert run_program(CTRL_C, begun) == ("[1] [2]\n", "")
+
+
+def interrupting(node: Node) -> Any:
+    """Let Ctrl-C come when the node's thread has begun, and the caller has not heard of it."""
+    hand_over = node.on_thread
+
+    def interrupted(function: Any, *args: Any) -> Any:
+        hand_over(function, *args)
+        raise KeyboardInterrupt
+
+    return interrupted
+
+
+@pytest.mark.parametrize("way", ["apply", "map"])
+def test_ctrl_c_while_work_is_handed_over_stops_it_too(way: str, begun: str) -> None:
+    with session(worker_count=1) as c:
+        assert c.map(abs, [-1]) == [1]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(c._node, "on_thread", interrupting(c._node))
+            work = begun if way == "apply" else [begun]
+            with pytest.raises(KeyboardInterrupt):
+                getattr(c, way)(wait_for_ever, work)
+        assert (c.map(abs, [-1]), c.apply(abs, -2)) == ([1], [2])
 
 
 CTRL_C_IN_INIT = """

@@ -55,7 +55,11 @@ class MapRun:
         self.cutter = cutter
         self._progress = progress
         self._error: Exception | None = None
-        node.on_thread(hub.begin, work)
+        try:
+            node.on_thread(hub.begin, work)
+        except BaseException:  # Ctrl-C: nobody would ever supply it
+            node.soon(hub.cancel, work)
+            raise
 
     @property
     def input_error(self) -> Exception | None:

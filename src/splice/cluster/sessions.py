@@ -218,14 +218,13 @@ class Session(Maps):
         """
         self._check_open()
         packed = pack((function, args, kwargs))
-        calls: list[SealedCall]
-        calls = self._node.on_thread(self._call_everywhere, function, packed)
+        calls: list[SealedCall] = []
         try:
+            self._node.on_thread(self._call_everywhere, calls, function, packed)
             for call in calls:
                 call.answer.exception()
         except BaseException:
-            for call in calls:
-                call.answer.cancel_nowait()
+            self._node.soon(_call_off, calls)  # behind the calls, wherever they are
             raise
         outcomes = [call.open() for call in calls]
         errors = {i: e for i, (_, e) in enumerate(outcomes) if e is not None}
@@ -235,12 +234,11 @@ class Session(Maps):
         return list(values.values())
 
     def _call_everywhere(
-        self, function: Callable[..., Any], packed: Packed
-    ) -> list[SealedCall]:
+        self, calls: list[SealedCall], function: Callable[..., Any], packed: Packed
+    ) -> None:
         seats = self._hub.crew.seats
-        calls = [self._new_call(SealedCall, function, packed) for _ in seats]
+        calls += [self._new_call(SealedCall, function, packed) for _ in seats]
         self._hub.call_everywhere(calls)
-        return calls
 
     def scale(self, worker_count: int) -> Promise:
         """Have `worker_count` workers from now on.
@@ -392,6 +390,11 @@ class Session(Maps):
         if not self._is_open:
             return "<Session, not open yet>"
         return f"<Session of {self._hub.crew.size} workers>"
+
+
+def _call_off(calls: list[SealedCall]) -> None:
+    for call in calls:
+        call.answer.cancel_nowait()
 
 
 def _is_on_a_loop() -> bool:
