@@ -199,4 +199,4 @@ sync(thinker.think(0.6))
     )
     printed = ended.stdout
     assert printed.count("splice.node WARNING Thinker socrates.think has held") == 1
-    assert printed.rstrip().endswith("in think")
+    assert ", in think" in printed  # and behind it, from 3.13 on, the line itself
