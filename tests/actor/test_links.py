@@ -379,6 +379,53 @@ def test_a_monitor_ends_nobody(world):
     assert not has_ended(world, observer)
 
 
+def test_one_that_ends_its_watcher_and_then_itself_is_no_trouble(world):
+    one, observer = world.spawn(Member), world.spawn(Observer)
+    down = watch(world, one, observer)
+    world.kill(observer)
+    one.leave("bored")
+    assert has_ended(world, one)
+    assert isinstance(down.exception(), ProcessStopped)
+
+
+def test_a_process_may_watch_itself(world):
+    one = world.spawn(Observer)
+    down = watch(world, one, one)
+    world.wait(world.stop(one))
+    assert isinstance(down.exception(), ProcessStopped)
+
+
+def test_a_monitor_may_be_taken_back_twice_and_after_the_end(world):
+    one, observer = world.spawn(Member), world.spawn(Observer)
+    early, late = watch(world, one, observer), watch(world, one, observer)
+    for _ in range(2):
+        world.scheduler.post(early.cancel_nowait)
+    world.settle()
+    one.leave("bored")
+    world.settle()
+    world.scheduler.post(late.cancel_nowait)
+    assert len(world.wait(observer.note("asked"))) == 2
+    assert late.get().reason == "bored"
+
+
+def test_a_reason_may_be_large(world):
+    one = world.spawn(Member)
+    down, reason = watch(world, one), ["big", 10**100] * 10_000
+    one.leave(reason)
+    assert world.wait(down).reason == reason
+
+
+def test_a_name_is_free_when_its_end_is_told(world):
+    one = world.spawn(Member, name="jeeves")
+    names = []
+    watch(world, one).add_done_callback(
+        lambda _: names.append(world.scheduler.directory.get("jeeves"))
+    )
+    world.kill(one)
+    world.settle()
+    assert names == [None]
+
+
 def test_a_class_with_sp_down_gets_it_as_a_message_too(world):
     one, observer = world.spawn(Member), world.spawn(Observer)
     down = watch(world, one, observer)

@@ -23,6 +23,8 @@ from splice.testing.actors import World
 
 LOG: list[Any] = []
 
+MULTIPLE = ("one_for_one", "one_for_all", "rest_for_one")
+
 
 class Clerk(Process):
     """Counts, ends as it is asked to, and logs its starts and ends."""
@@ -95,7 +97,7 @@ def log() -> list[Any]:
 
 def supervisor(world: World, *labels: str, **options: Any) -> Any:
     specs = [child(Clerk, label, id=label) for label in labels]
-    return world.spawn(Supervisor, children=specs, **options)
+    return world.spawn(Supervisor, **{"children": specs, **options})
 
 
 def proxy(world: World, sup: Any, id: Any) -> Any:  # noqa: A002
@@ -305,6 +307,22 @@ def test_what_is_not_there_cannot_be_handled(world, what):
     sup = supervisor(world, "a")
     with pytest.raises(NoSuchChild, match="'a'"):
         world.wait(getattr(sup, what)("b"))
+
+
+def test_a_spec_can_be_read_back(world):
+    spec = child(Clerk, "a", id="a", restart="transient", shutdown="kill")
+    sup = world.spawn(Supervisor, children=[spec])
+    assert world.wait(sup.get_childspec("a")) == spec
+    with pytest.raises(NoSuchChild, match="no child 'b'; there are: 'a'"):
+        world.wait(sup.get_childspec("b"))
+
+
+def test_the_spec_of_a_simple_child_has_its_own_arguments(world):
+    sup = world.spawn(
+        Supervisor, strategy="simple_one_for_one", children=[child(Clerk)]
+    )
+    one = world.wait(sup.start_child("x"))
+    assert world.wait(sup.get_childspec(one)).args == ("x",)
 
 
 def test_children_are_counted_by_type(world):
@@ -562,16 +580,74 @@ def test_two_that_fail_at_once_are_both_restarted(world):
 # ---- intensity
 
 
-def test_too_many_restarts_end_the_supervisor_and_its_children(world, log):
-    sup = supervisor(world, "a", "b", "c", intensity=1)
-    clerk = proxy(world, sup, "b")
-    quietly(clerk.fail())
-    world.settle()
+@pytest.mark.parametrize("strategy", MULTIPLE)
+def test_a_supervisor_that_gives_up_stops_its_children_in_reverse_order(
+    world, log, strategy
+):
+    sup = supervisor(world, "a", "b", "c", strategy=strategy, intensity=1)
+    clerks = [proxy(world, sup, label) for label in "abc"]
+    quietly(clerks[1].fail())
+    assert states(world, sup) == [(label, "running") for label in "abc"]
     log.clear()
-    quietly(clerk.fail())
+
+    quietly(clerks[1].fail())
+
     assert has_ended(world, sup)
     assert world.cell(sup).runner.reason == "shutdown"
     assert log == ["-b", "-c", "-a"]
+    assert all(world.cell(clerk).has_ended for clerk in clerks)
+
+
+def test_a_simple_supervisor_that_gives_up_stops_its_children(world, log):
+    sup = world.spawn(
+        Supervisor, "simple_one_for_one", intensity=0, children=[child(Clerk)]
+    )
+    clerks = [world.wait(sup.start_child(label)) for label in "abc"]
+    log.clear()
+
+    quietly(clerks[1].fail())
+
+    assert has_ended(world, sup)
+    assert world.cell(sup).runner.reason == "shutdown"
+    assert log == ["-b", "-c", "-a"]
+
+
+@pytest.mark.parametrize("strategy", MULTIPLE)
+def test_a_tree_that_gave_up_below_works_again(world, log, strategy):
+    children = [child(Clerk, label, id=label) for label in "abc"]
+    low = child(Supervisor, strategy, children=children, intensity=0, id="low")
+    top = supervisor(world, children=[child(Clerk, "bystander", id="bystander"), low])
+    before = proxy(world, proxy(world, top, "low"), "b")
+    log.clear()
+
+    quietly(before.fail())
+
+    assert states(world, top) == [("bystander", "running"), ("low", "running")]
+    assert log == ["-b", "-c", "-a", "+a", "+b", "+c"]
+    after = proxy(world, proxy(world, top, "low"), "b")
+    assert world.wait(after.add()) == 1
+    with pytest.raises(ProcessStopped):
+        world.wait(before.add())
+
+
+def test_a_simple_supervisor_that_gave_up_below_begins_anew_without_children(world):
+    low = child(
+        Supervisor, "simple_one_for_one", intensity=0, children=[child(Clerk)], id="low"
+    )
+    top = supervisor(world, children=[low])
+    sup = proxy(world, top, "low")
+    quietly(world.wait(sup.start_child("x")).fail())
+    assert states(world, top) == [("low", "running")]
+    assert world.wait(sup.count_children()) == ChildCounts(1, 0, 0, 0)
+    assert world.wait(world.wait(sup.start_child("y")).add()) == 1
+
+
+def test_giving_up_travels_up_to_the_top(world):
+    low = child(Supervisor, intensity=0, children=[child(Clerk, id="c")], id="low")
+    top = supervisor(world, children=[low], intensity=0)
+    quietly(proxy(world, proxy(world, top, "low"), "c").fail())
+    assert has_ended(world, top)
+    assert world.cell(top).runner.reason == "shutdown"
 
 
 def test_restarts_that_lie_further_apart_than_the_period_are_borne(world):

@@ -328,6 +328,50 @@ def test_spawning_linked_outside_of_a_process_is_refused():
         runtime.spawn_nowait(Member, sp_link=True)
 
 
+def test_a_monitor_of_a_process_of_an_earlier_life_of_a_node_tells_that_it_is_lost(
+    sim, two
+):
+    one, other = two
+
+    def made():
+        return runtime.spawn(Member, sp_dest=other.address)
+
+    member = sim.run(one, made)
+    sim.kill(other)
+    sim.restart(other)
+
+    assert isinstance(sim.run(one, reason_of, member), NodeLost)
+
+
+def test_monitors_both_ways_between_several_nodes_leave_nothing_behind(sim):
+    nodes = [sim.node() for _ in range(3)]
+
+    def scenario():
+        made = [
+            runtime.spawn(Observer, sp_dest=node.address)
+            for node in nodes
+            for _ in range(2)
+        ]
+        for one in made:
+            for other in made:
+                sync(one.watch(other))
+        for one in made[::2]:
+            tell(one.leave, "bored")
+        runtime.sleep(1)
+        told = [sync(one.note("asked")) for one in made[1::2]]
+        for one in made[1::2]:
+            runtime.stop(one)
+        return told
+
+    told = sim.run(nodes[0], scenario)
+
+    assert [sorted(each) for each in told] == [["asked", "bored", "bored", "bored"]] * 3
+    sim.advance(1)
+    for node in nodes:
+        for ties in node.exchange.signals._ties.values():
+            assert (ties.links, ties.monitors, ties.watchers) == ({}, {}, {})
+
+
 @pytest.mark.parametrize("how", ["kill", "cut"])
 def test_a_lost_node_ends_what_is_linked_to_it(sim, two, how):
     one, other = two

@@ -111,15 +111,16 @@ def test_a_reason_to_refuse_stands_in_the_reference(reason):
     assert reason.value in codes(page("wire"))
 
 
-@pytest.mark.parametrize("name", ["otp", "executor", "pool"])
-def test_every_test_that_a_comparison_names_as_ours_is_there(name):
-    ours = [
-        row.split("|")[2] for row in re.findall(r"^\| .*", page(name), re.MULTILINE)
-    ]
-    named = set(re.findall(r"`(test_\w+)`", "".join(ours)))
-    tests = "".join(
-        path.read_text(encoding="utf-8")
-        for path in (REFERENCE.parents[1] / "tests").rglob("test_*.py")
-    )
-    assert named != set()
-    assert {name for name in named if f"def {name}(" not in tests} == set()
+def test_every_test_that_the_comparison_with_otp_names_exists():
+    tests = REFERENCE.parents[1] / "tests"
+    made = {
+        found
+        for path in tests.rglob("test_*.py")
+        for found in (
+            path.stem,
+            *re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE),
+        )
+    }
+    named = {code for code in codes(page("otp")) if code.startswith("test_")}
+    assert len(named) > 100
+    assert named - made == set()

@@ -183,6 +183,18 @@ class Supervisor(Process):
         """
         self._forget(self._stopped(id))
 
+    @_answering
+    def get_childspec(self, id: Any) -> ChildSpec:  # noqa: A002 - as in `child`
+        """Answer how a child is made.
+
+        Args:
+            id: of the child; in ``simple_one_for_one`` its proxy.
+
+        Raises:
+            NoSuchChild: there is none of that id.
+        """
+        return self._find(id).spec
+
     def which_children(self) -> list[ChildInfo]:
         """Answer all children, in starting order."""
         is_simple = self._policy.is_simple
