@@ -246,6 +246,18 @@ def test_ctrl_c_while_work_is_handed_over_stops_it_too(way: str, begun: str) -> 
         assert (c.map(abs, [-1]), c.apply(abs, -2)) == ([1], [2])
 
 
+def test_the_end_of_the_program_waits_for_the_end_of_a_session_that_has_begun() -> None:
+    c = session(worker_count=1)
+    [worker] = [psutil.Process(pid) for pid in c.apply(os.getpid)]
+    ended = c._begin_end(cancel=False)
+    assert ended is not None
+
+    c._at_exit()
+
+    assert ended.done()
+    assert not worker.is_running()
+
+
 CTRL_C_IN_INIT = """
 import os, signal, sys, threading, time
 from splice import runtime

@@ -328,8 +328,8 @@ class Session(Maps):
         if not self._is_begun:
             return None
         if self._ended is None:
-            forget(self._at_exit)
             self._ended = self._node.run_coroutine(partial(self._end, cancel))
+            self._ended.add_done_callback(lambda _: forget(self._at_exit))
         elif cancel:
             self._node.soon(self._hub.stop_all)
         return self._ended
@@ -338,14 +338,18 @@ class Session(Maps):
         import asyncio  # the node has loaded it
 
         await self._hub.close(cancel)
-        shown = asyncio.Event()
-        tell = asyncio.get_running_loop().call_soon_threadsafe
-        self._output.finish_soon(partial(tell, shown.set))
+        shown, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the node was shut down meanwhile
+                loop.call_soon_threadsafe(shown.set)
+
+        self._output.finish_soon(tell)
         await shown.wait()
 
     def _at_exit(self) -> None:
-        # a forked copy of this OS process has no workers
-        if os.getpid() == self._owner and not self._is_closed:
+        # a forked copy of this OS process has no workers; an end that has begun is waited for
+        if os.getpid() == self._owner and not self._node.is_closed:
             self.shutdown(cancel=True)
 
     @property
