@@ -19,59 +19,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from splice.actor.deferred import Deferred
+from splice.cluster.orders import CALL, DONE, RETURNED, STOPPED, Order, Outcome
 from splice.cluster.packed import Packed, pack_error, pack_or_error
 from splice.shipping.installed import look_again
-
-DONE: Final = 0
-RETURNED: Final = 1
-STOPPED: Final = 2
-
-CALL: Final = 0
-"""Stands in `Order.number` where the function travels with its arguments."""
-
-
-class Order(NamedTuple):
-    """What a worker is to do; a tuple, since many travel, and they pickle fast.
-
-    Attributes:
-        ticket: its number; no two of a session are alike.
-        number: which function is to be called on the items, see `Bench.prepare`; or `CALL`.
-        items: packed; those of this batch are a part of them.  Or a call: function, arguments
-            and keyword arguments.
-        offset: where in `items` this batch begins.
-        item_count: items of the batch.
-        tries: how often each may be tried, where it fails with an error that is retried.
-    """
-
-    ticket: int
-    number: int
-    items: Packed
-    offset: int = 0
-    item_count: int = 1
-    tries: int = 1
-
-
-class Outcome(NamedTuple):
-    """What became of an order.
-
-    Attributes:
-        ticket: of the order.
-        kind: `DONE`, `RETURNED` or `STOPPED`; the rest is of what is done.
-        seconds: how long it took.
-        values: packed list in the order of the items, None for each that failed; or None if
-            all failed alike.
-        failures: ``(offset, packed error)``; offset -1 is for all.
-    """
-
-    ticket: int
-    kind: int
-    seconds: float = 0.0
-    values: Packed | None = None
-    failures: tuple[tuple[int, Packed], ...] | list[tuple[int, Packed]] = ()
-
 
 class Starred:
     """Calls a function with the parts of an item."""

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from splice.actor.promise import ERROR, PENDING, Promise
 from splice.cluster.batches import Batch
-from splice.cluster.bench import DONE, RETURNED, Order, Outcome
 from splice.cluster.crew import Crew, Seat, tell_if_alive
 from splice.cluster.ledger import Given, Ledger
+from splice.cluster.orders import DONE, RETURNED, Order, Outcome
 from splice.cluster.work import Call, Calls, MapWork, Work
 from splice.errors import Cancelled, SpliceError, TimeoutError
 from splice.log import logger

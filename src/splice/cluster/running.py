@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from splice.cluster.batches import Batch, Cutter, Part
-from splice.cluster.bench import Outcome
+from splice.cluster.orders import Outcome
 from splice.cluster.packed import pack, pack_error
 from splice.errors import SpliceError, TimeoutError
 

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.deferred import Deferred
 from splice.actor.process import Process
-from splice.cluster.bench import Bench, Order
+from splice.cluster.bench import Bench
+from splice.cluster.orders import Order
 from splice.cluster.packed import Packed
 from splice.config import GC_THRESHOLDS
 from splice.log import logger
