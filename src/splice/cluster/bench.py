@@ -12,7 +12,6 @@ Each ticket has exactly one outcome: done, returned (not begun) or stopped.
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 import time
@@ -22,9 +21,18 @@ from queue import SimpleQueue
 from typing import Any
 
 from splice.actor.deferred import Deferred
-from splice.cluster.orders import CALL, DONE, RETURNED, STOPPED, Order, Outcome
+from splice.cluster.orders import (
+    CALL,
+    DONE,
+    RETURNED,
+    STOPPED,
+    Order,
+    Outcome,
+    fold_outcomes,
+)
 from splice.cluster.packed import Packed, pack_error, pack_or_error
 from splice.shipping.installed import look_again
+
 
 class Starred:
     """Calls a function with the parts of an item."""
@@ -112,9 +120,10 @@ class Bench:
 
     def _tell(self) -> None:
         self._is_telling = False
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.set(list(_drained(self._outcomes)))
+        listener = self._listener
+        if listener is not None and self._outcomes:
+            self._listener = None
+            listener.set(fold_outcomes(list(_drained(self._outcomes))))
 
     def _interrupt(self) -> None:
         if self._main is not None:
@@ -125,13 +134,25 @@ class Bench:
     def serve(self) -> None:
         """Do what is ordered, until closed; the life of the main thread."""
         signal.signal(signal.SIGUSR1, self._interrupted)
-        while (ticket := self._tickets.get()) is not None:
-            # an interruption that comes between two orders has nothing to stop
-            with contextlib.suppress(Interrupted):
+        while not self._has_served():
+            # interrupted when the order was done, and before that was noted
+            ticket, self._at_work = self._at_work, None
+            if ticket is not None:
+                self._stopped.discard(ticket)
+                self._report(Outcome(ticket, STOPPED))
+
+    def _has_served(self) -> bool:
+        """Do what is ordered until closed; False: interrupted, with nothing left to stop."""
+        next_ticket = self._tickets.get
+        try:
+            while (ticket := next_ticket()) is not None:
                 if ticket < 0:
                     self._let_go(-ticket)
                 elif (outcome := self._take(ticket)) is not None:
                     self._report(outcome)
+        except Interrupted:
+            return False
+        return True
 
     def _take(self, ticket: int) -> Outcome | None:
         """Do an order; None: it was withdrawn."""
@@ -163,6 +184,7 @@ class Bench:
     def _interrupted(self, *_: object) -> None:
         ticket = self._at_work
         if ticket is not None and (self._is_closed or ticket in self._stopped):
+            self._stopped.discard(ticket)  # once: `serve` could not stand a second one
             raise Interrupted
 
     def _do(self, order: Order) -> Outcome:
@@ -253,7 +275,7 @@ def _pack_singly(
     good = list(values)
     failed = {offset for offset, _ in failures}
     for offset, value in enumerate(values):
-        succeeded, packed = pack_or_error(value)
+        succeeded, packed = pack_or_error([value])
         if not succeeded and offset not in failed:
             good[offset] = None
             failures = [*failures, (offset, packed)]

@@ -21,7 +21,14 @@ from splice.actor.promise import ERROR, PENDING, Promise
 from splice.cluster.batches import Batch
 from splice.cluster.crew import Crew, Seat, tell_if_alive
 from splice.cluster.ledger import Given, Ledger
-from splice.cluster.orders import DONE, RETURNED, Order, Outcome
+from splice.cluster.orders import (
+    DONE,
+    RETURNED,
+    Order,
+    Outcome,
+    fold_orders,
+    unfold_outcomes,
+)
 from splice.cluster.work import Call, Calls, MapWork, Work
 from splice.errors import Cancelled, SpliceError, TimeoutError
 from splice.log import logger
@@ -181,7 +188,7 @@ class Hub:
         return Order(given.ticket, work.number, items, offset, batch.count, tries)
 
     def _send(self, seat: Seat, orders: list[Order]) -> None:
-        tell_if_alive(seat.proxy.order, orders)
+        tell_if_alive(seat.proxy.order, fold_orders(orders))
         self._watch(seat)
 
     def _recall(self, recalled: list[Given[Seat]]) -> None:
@@ -206,7 +213,7 @@ class Hub:
             seat.hired.kill()
             return
         self.listen(seat)
-        for outcome in answer.value:
+        for outcome in unfold_outcomes(answer.value):
             self._take(seat, outcome)
         if seat.is_leaving and not self._ledger.held_by(seat):
             self.crew.let_go(seat)

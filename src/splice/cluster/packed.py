@@ -7,10 +7,14 @@ its unpickling does, imports and all, never happens on a node's loop.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 from splice.errors import SpliceError
-from splice.net.codec import decode, decode_error, encode, encode_error
+from splice.net.codec import decode, decode_error, encode, encode_error, is_plain
+
+NUMBER_BYTES = 8
+"""About how many bytes a plain value takes that is no text and no bytes."""
 
 
 class Packed:
@@ -31,9 +35,10 @@ class Packed:
         payload, size = self._payload, 0
         if self._buffers:
             size = sum(memoryview(buffer).nbytes for buffer in self._buffers)
-        if type(payload) is list and type(payload[1]) is bytes:
-            size += len(payload[1])
-        return size
+        if type(payload) is list:
+            return size + len(payload[1] or b"")
+        value = payload[0] if type(payload) is tuple else payload
+        return len(value) if type(value) in {str, bytes} else NUMBER_BYTES
 
     def unpack(self) -> Any:
         """Return the value; each call makes a new one.
@@ -62,15 +67,40 @@ def pack(value: Any) -> Packed:
     return Packed(encode(value, buffers), tuple(buffers))
 
 
+def pack_items(items: Sequence[Any]) -> Packed:
+    """Pack the items of a batch, or what became of them; as a list, a tuple or a range.
+
+    One that is alone and plain stands for itself: a stream for each would cost more than it.
+
+    Raises:
+        UnpicklableError: same as `pack`.
+    """
+    if len(items) == 1 and is_plain(items[0]):
+        return Packed((items[0],), ())
+    return pack(items)
+
+
 def pack_error(error: BaseException, note: str = "") -> Packed:
     """Pack an exception with its traceback; never fails."""
     buffers: list[Any] = []
     return Packed(encode_error(error, buffers, note=note), tuple(buffers))
 
 
-def pack_or_error(value: Any) -> tuple[bool, Packed]:
-    """Pack `value`, or the error that it cannot travel; the flag says which."""
+def pack_or_error(values: Sequence[Any]) -> tuple[bool, Packed]:
+    """Pack `values`, or the error that they cannot travel; the flag says which."""
     try:
-        return True, pack(value)
+        return True, pack_items(values)
     except SpliceError as error:
         return False, pack_error(error)
+
+
+def bare(packed: Packed) -> Any:
+    """Return what stands for a packed sequence beside others: often its payload alone."""
+    if packed._buffers or type(packed) is not Packed:
+        return packed
+    return packed._payload
+
+
+def clothed(stands: Any) -> Packed:
+    """Return what was packed before `bare`."""
+    return stands if isinstance(stands, Packed) else Packed(stands, ())

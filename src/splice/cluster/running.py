@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from splice.cluster.batches import Batch, Cutter, Part
 from splice.cluster.orders import Outcome
-from splice.cluster.packed import pack, pack_error
+from splice.cluster.packed import pack_error, pack_items
 from splice.errors import SpliceError, TimeoutError
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class MapRun:
     def _packed(self, start: int, items: Sequence[Any]) -> Iterator[Batch]:
         """Yield the batch of `items`, or one for each if one of them cannot travel."""
         try:
-            yield Batch(start, len(items), pack(items))
+            yield Batch(start, len(items), pack_items(items))
         except SpliceError as error:
             if len(items) == 1:
                 failed = Outcome(0, 0, failures=[(-1, pack_error(error))])

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from splice.actor.deferred import Deferred
 from splice.actor.process import Process
 from splice.cluster.bench import Bench
-from splice.cluster.orders import Order
+from splice.cluster.orders import Columns, unfold_orders
 from splice.cluster.packed import Packed
 from splice.config import GC_THRESHOLDS
 from splice.log import logger
@@ -61,9 +61,9 @@ class Worker(Process):
         """Let go of the function of map `number`."""
         self._bench.forget(number)
 
-    def order(self, orders: list[Order]) -> None:
-        """Have `orders` done."""
-        self._bench.order(orders)
+    def order(self, orders: Columns) -> None:
+        """Have `orders` done; see `unfold_orders`."""
+        self._bench.order(unfold_orders(orders))
 
     def withdraw(self, tickets: list[int]) -> None:
         """Return what is not begun of these orders."""
@@ -74,7 +74,7 @@ class Worker(Process):
         self._bench.stop(tickets)
 
     def outcomes(self) -> Deferred:
-        """Answer the list of outcomes that are there, as soon as there is one."""
+        """Answer the outcomes that are there, as soon as there is one; see `unfold_outcomes`."""
         listener = Deferred()
         self._bench.listen(listener)
         return listener

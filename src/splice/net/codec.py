@@ -86,7 +86,7 @@ def encode(
     Raises:
         UnpicklableError: the value, or the part of it that `path` names, cannot travel.
     """
-    if _is_plain(value, limit):
+    if is_plain(value, limit):
         return value
     own: list[Buffer] = []
     try:
@@ -110,7 +110,7 @@ def encode_arguments(
     Raises:
         UnpicklableError: an argument, or the part of it that `path` names, cannot travel.
     """
-    # written out, not calling _is_plain: this loop is on the way of every far message
+    # written out, not calling is_plain: this loop is on the way of every far message
     for value in args:
         if (kind := type(value)) is str or kind is bytes:
             plain = len(value) < limit
@@ -120,7 +120,7 @@ def encode_arguments(
             return _encode_arguments(args, kwargs, buffers, limit), None
     if not kwargs:
         return args, None
-    if all(_is_plain(value, limit) for value in kwargs.values()):
+    if all(is_plain(value, limit) for value in kwargs.values()):
         return args, dict(kwargs)
     return _encode_arguments(args, kwargs, buffers, limit), None
 
@@ -286,7 +286,8 @@ def _rebuilt(
     return error
 
 
-def _is_plain(value: Any, limit: int) -> bool:
+def is_plain(value: Any, limit: int = OUT_OF_BAND_BYTES) -> bool:
+    """Tell whether a value is short and immutable: it stands in a batch as it is."""
     if type(value) in {str, bytes}:
         return len(value) < limit
     return type(value) in _PLAIN
