@@ -158,7 +158,9 @@ def test_defaults_are_those_of_the_process(world: World) -> None:
 
 
 def test_a_name_that_is_no_handler_is_an_attribute_error_at_once(world: World) -> None:
-    with pytest.raises(AttributeError, match="fly"):
+    with pytest.raises(
+        AttributeError, match=r"Shapes has no handler 'fly'; it has: .*"
+    ):
         _ = world.spawn(Shapes).fly
 
 

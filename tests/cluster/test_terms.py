@@ -32,7 +32,13 @@ def test_a_number_in_the_place_of_the_name_is_told_where_it_belongs() -> None:
         session(4)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("count", [0, -1, True, "two", 1.5])
+@pytest.mark.parametrize("count", [True, "2", 1.5])
+def test_a_count_of_workers_is_a_whole_number(count: Any) -> None:
+    with pytest.raises(TypeError, match=f"a whole number, not {count!r} of type"):
+        Terms(worker_count=count)
+
+
+@pytest.mark.parametrize("count", [0, -1])
 def test_a_session_of_no_worker_is_refused(count: Any) -> None:
     with pytest.raises(ValueError, match=f"at least 1 worker, not {count!r}"):
         Terms(worker_count=count)

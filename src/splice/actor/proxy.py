@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from splice.actor.handlers import Handler, NamedHandler, handlers_of
 from splice.actor.process import ProcessMeta
 from splice.actor.promise import Promise
+from splice.errors import NoSuchHandler
 from splice.uri import Resource, url
 
 _Url = url
@@ -81,6 +82,18 @@ class Proxy:
     def sp_id(self) -> Resource:
         """Its name, or its id on its node."""
         return _resource_of(self._sp_target)
+
+    if not TYPE_CHECKING:  # a type checker would take any name
+
+        def __getattr__(self, name: str) -> Any:
+            known = ", ".join(
+                n for n in dir(type(self)) if not n.startswith(("_", "sp_"))
+            )
+            raise NoSuchHandler(
+                f"{type(self).__name__} has no handler {name!r}; it has: {known or 'none'}",
+                name=name,
+                obj=self,
+            )
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(

@@ -388,6 +388,12 @@ class Session(Maps):
                 await ended
             self._shipment.end()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a session belongs to its program and cannot travel; a function that runs on a "
+            "worker opens one of its own there, with session(...)"
+        )
+
     def __repr__(self) -> str:
         if self._is_closed:
             return "<Session, shut down>"

@@ -138,9 +138,15 @@ def check_count(worker_count: int) -> None:
     """Check a number of workers.
 
     Raises:
+        TypeError: it is no whole number.
         ValueError: it is not positive.
     """
-    if type(worker_count) is not int or worker_count < 1:
+    if type(worker_count) is not int:
+        kind = type(worker_count).__name__
+        raise TypeError(
+            f"worker_count is a whole number, not {worker_count!r} of type {kind}"
+        )
+    if worker_count < 1:
         raise ValueError(f"a session wants at least 1 worker, not {worker_count!r}")
 
 
