@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from splice.message import REQUEST, SIGNAL, TELL
 from splice.net.frames import FrameError, encode_batch
+from splice.net.spare import spares
 from splice.net.wire import Buffer
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class Assembly:
         self._lengths: deque[int] = deque()
         self._parts: list[Buffer] = []
         self._part = bytearray()
+        self._view = memoryview(self._part)
         self._filled = 0
 
     def begin(self, plan: Buffer, requests: int) -> None:
@@ -175,7 +177,8 @@ class Assembly:
         if len(plan) % _LENGTH.size:
             raise FrameError(f"a plan of {len(plan)} bytes, no multiple of 8")
         self._lengths = deque(length for (length,) in _LENGTH.iter_unpack(plan))
-        self._parts, self._part = [], bytearray()
+        self._parts = []
+        self._hold(bytearray())
         self._filled = self.size = 0
         self.requests = requests
 
@@ -205,13 +208,19 @@ class Assembly:
     def _fill(self, view: memoryview, length: int) -> None:
         if not self._filled:
             try:
-                self._part = bytearray(length)
+                self._hold(spares.take(length))
             except (MemoryError, OverflowError):
                 raise FrameError(f"a part of {length} bytes: no memory") from None
         end = self._filled + view.nbytes
-        self._part[self._filled : end] = view
+        self._view[self._filled : end] = view
         self._filled = end
         if end == length:
             self._parts.append(self._part)
             self._lengths.popleft()
-            self._part, self._filled = bytearray(), 0
+            self._filled = 0
+            self._hold(bytearray())
+
+    def _hold(self, part: bytearray) -> None:
+        self._part = part
+        # assigning to a slice of the part itself would make a copy more
+        self._view = memoryview(part)

@@ -43,6 +43,7 @@ from splice.net import by_value
 from splice.net.culprit import find_culprit
 from splice.net.frames import MALFORMED
 from splice.net.passing import Decoded, pass_on
+from splice.net.spare import spares
 from splice.net.wire import Buffer
 
 Payload = Any
@@ -353,7 +354,7 @@ def _collector(
         if raw.nbytes < limit:
             return True  # pickle keeps it in its stream
         # what may change before it is sent, or sent again, is copied now
-        buffers.append(raw if _is_frozen(raw) else bytearray(raw))
+        buffers.append(raw if _is_frozen(raw) else spares.copy(raw))
         return False
 
     return collect

@@ -52,6 +52,7 @@ from splice.net.lives import Lives
 from splice.net.machine import this_machine
 from splice.net.peer import Peer as Peer
 from splice.net.receiver import Receiver
+from splice.net.spare import spares
 from splice.net.timers import Timers
 from splice.net.window import Credit, Window
 from splice.net.wire import Buffer, Down, Wire
@@ -240,6 +241,7 @@ class Peers:
         self._connections.close()
         self._timers.close()
         self._wire.close(linger)
+        spares.clear()
 
     # ---- for the wire
 
@@ -404,10 +406,12 @@ class Peers:
             self._timers.set(peer, when)
 
     def _on_wake(self, peer: Peer, now: float) -> None:
+        spares.tidy(now)
         self._act(peer, peer.channel.on_time(now), now)
         self.lives.look(peer, now)
 
     def _lose(self, peer: Peer, cause: Cause, now: float) -> None:
+        spares.clear()  # it may have been the last one, and nobody be woken any more
         self._forget(peer, cause)
         self._act(peer, peer.channel.lose(cause), now)
 

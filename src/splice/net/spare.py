@@ -1,0 +1,110 @@
+"""Spare: the memory of large buffers, used again once nobody else refers to it.
+
+Memory that is new to an OS process costs a page fault for every 4 KiB, 32 ms for 64 MiB where a
+copy into memory in use takes 5.  Every large message needs such memory twice: for the copy that is
+taken when it is sent, and for the parts that are put together from its pieces.
+
+A buffer is handed out and stays known here.  Arrays and views that are made of it refer to it, so
+when its only reference is ours, nobody can see it any more.  Thread-safe.
+"""
+
+from __future__ import annotations
+
+import sys
+from math import inf
+from threading import Lock
+from typing import Final
+
+SPARE_BYTES: Final = 2**20
+"""Buffers from this size on are kept: below it, the C library keeps them itself."""
+
+KEPT_BYTES: Final = 256 * 2**20
+"""Bytes that are kept at most, those in use included: as many as the mail that a node may hold."""
+
+IDLE_SECONDS: Final = 5.0
+"""Seconds after which a buffer that nobody took is let go: the next array of a stream comes
+sooner, and a node that is idle shall hold nothing."""
+
+LEARN_BYTES: Final = 32 * 2**20 - 2**12
+"""The largest block by which glibc learns, when it is freed, that blocks of that size come and go
+(mallopt(3)): it then keeps the memory of the megabytes that ZeroMQ reads a piece into, instead of
+giving it back after each."""
+
+
+class Spares:
+    """The large buffers of an OS process."""
+
+    def __init__(self) -> None:
+        self._kept: list[bytearray] = []
+        self._fresh: list[bytearray] = []
+        self._lock = Lock()
+        self._tidied = -inf
+        self._has_taught = False
+
+    def take(self, size: int) -> bytearray:
+        """Return a buffer of `size` bytes, whatever is in it.
+
+        Raises:
+            MemoryError, OverflowError: there is no memory for it.
+        """
+        if size < SPARE_BYTES:
+            return bytearray(size)
+        with self._lock:
+            for buffers in (self._fresh, self._kept):
+                for place in range(len(buffers)):
+                    if len(buffers[place]) == size and _is_ours(buffers, place):
+                        buffer = buffers.pop(place)
+                        self._fresh.append(buffer)
+                        return buffer
+            return self._make(size)
+
+    def _make(self, size: int) -> bytearray:
+        if not self._has_taught:
+            self._has_taught = True
+            bytearray(LEARN_BYTES)
+        buffer = bytearray(size)
+        if self.kept_bytes + size <= KEPT_BYTES:
+            self._fresh.append(buffer)
+        return buffer
+
+    def copy(self, raw: memoryview) -> bytearray:
+        """Return a copy of `raw`."""
+        buffer = self.take(raw.nbytes)
+        # through a view: assigning to a slice of the buffer itself makes a copy more
+        memoryview(buffer)[:] = raw
+        return buffer
+
+    def tidy(self, now: float) -> None:
+        """Let go of what nobody took for some time; every node calls it now and then."""
+        # the clocks of two nodes need not agree
+        if self._tidied <= now < self._tidied + IDLE_SECONDS:
+            return
+        self._tidied = now
+        with self._lock:
+            self._kept, self._fresh = self._fresh, []
+
+    def clear(self) -> None:
+        """Let go of everything; what is in use lives on with those who use it."""
+        with self._lock:
+            self._kept, self._fresh = [], []
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that are kept, those in use included."""
+        return sum(map(len, self._kept)) + sum(map(len, self._fresh))
+
+
+def _references(buffers: list[bytearray], place: int) -> int:
+    return sys.getrefcount(buffers[place])
+
+
+_ALONE: Final = _references([bytearray()], 0)
+"""What `_references` counts where the list has the only one."""
+
+
+def _is_ours(buffers: list[bytearray], place: int) -> bool:
+    return _references(buffers, place) == _ALONE
+
+
+spares: Final = Spares()
+"""Those of this OS process: memory is its own, and no node's."""
