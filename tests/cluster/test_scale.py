@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -52,6 +54,19 @@ def test_those_that_are_too_many_end_their_batch_and_go() -> None:
         assert sum(map(psutil.pid_exists, pids)) == 1
         assert c.statistics().done.items >= 63
         assert c.statistics().deaths == 0
+
+
+def write_at_the_end(folder: str) -> None:
+    atexit.register(lambda: Path(folder, str(os.getpid())).touch())
+
+
+def test_those_that_go_end_as_every_program_does(tmp_path: Path) -> None:
+    with session(worker_count=3) as c:
+        pids = set(c.apply(os.getpid))
+        c.apply(write_at_the_end, str(tmp_path))
+        c.scale(1).get(timeout=20)
+        stay = set(c.apply(os.getpid))
+        assert {int(path.name) for path in tmp_path.iterdir()} == pids - stay
 
 
 def test_the_session_can_shrink_to_grow_again_at_once() -> None:

@@ -73,6 +73,7 @@ class Seat:
         proxy: that of its process; None until it is ready.
         prepared: numbers of the maps whose functions it has.
         is_leaving: it gets no more work, for others need its place.
+        is_let_go: it is being ended, in its own time.
         is_surplus: it leaves since the session shrinks, and nobody takes its place.
         mute: why nothing is heard of it any more, if that is so.
         is_dismissed: it is being killed, as it did not stop when it was told to.
@@ -85,6 +86,7 @@ class Seat:
     prepared: set[int] = field(default_factory=set)
     mute: str = ""
     is_leaving: bool = False
+    is_let_go: bool = False
     is_surplus: bool = False
     is_dismissed: bool = False
     watched: Given[Seat] | None = None
@@ -233,6 +235,9 @@ class Crew:
 
     def let_go(self, seat: Seat) -> None:
         """End a worker that has nothing to do any more."""
+        if seat.is_let_go:
+            return
+        seat.is_let_go = True
         self._node.run_coroutine(partial(self._source.release, [seat.hired]))
 
     async def close(self) -> None:

@@ -203,7 +203,7 @@ class Hub:
 
     def heard(self, seat: Seat, answer: Promise) -> None:
         """Take in the outcomes that a worker has sent."""
-        if self._is_closed or self.crew.is_closing:
+        if self._is_closed or self.crew.is_closing or seat.is_let_go:
             return
         if answer.state == ERROR:
             # the end of its OS process tells the rest; a node lost alive must not linger
