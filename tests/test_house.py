@@ -101,6 +101,8 @@ ALLOWED_WORDS: dict[str, dict[str, str]] = {
         "node/": "the number of an OS process",
     },
     "task": {
+        "cluster/futures.py": "an argument of concurrent.futures's",
+        "cluster/pool.py": "the same",
         "cluster/progress.py": "a line of rich's progress display",
         "actor/": "asyncio's tasks, which run async handlers",
         "node/": "asyncio's tasks, on the loop of the node",

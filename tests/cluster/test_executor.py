@@ -421,6 +421,33 @@ def test_an_initializer_that_fails_breaks_the_executor() -> None:
     e.shutdown()
 
 
+# ---- a limited life of workers
+
+
+@pytest.mark.slow
+def test_workers_are_replaced_after_their_share_of_calls() -> None:
+    with Executor(1, max_tasks_per_child=3) as e:
+        pids = list(e.map(lambda _: os.getpid(), range(7)))
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
+
+
+@pytest.mark.slow
+def test_a_shutdown_that_does_not_wait_lets_workers_be_replaced() -> None:
+    e = Executor(1, max_tasks_per_child=1)
+    calls = [e.submit(abs, -n) for n in range(3)]
+    e.shutdown(wait=False)
+    del e
+    assert [call.result(60) for call in calls] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("life", "kind"), [(0, ValueError), (-1, ValueError), (0.5, TypeError)]
+)
+def test_a_worker_does_at_least_one_call(life: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="max_tasks_per_child must be "):
+        Executor(1, max_tasks_per_child=life)
+
+
 # ---- the end
 
 

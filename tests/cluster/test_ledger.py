@@ -498,3 +498,50 @@ def test_a_million_trivial_items_travel_in_a_handful_of_batches():
 def test_a_few_long_items_are_spread_evenly():
     seconds, _ = simulate([30.0, 1.0, 1.0, 1.0, 1.0], 2, chunksize=None)
     assert seconds < 30.1
+
+
+# ---------------------------------------------------------------- a limited life
+
+
+def limited(life: int, *workers: str) -> tuple[Ledger, Supplier]:
+    ledger: Ledger = Ledger(life)
+    for worker in workers:
+        ledger.add(worker)
+    return ledger, Supplier(ledger, range(100))
+
+
+def test_a_worker_is_given_no_more_than_it_may_do_in_its_life():
+    ledger, items = limited(3, "a")
+    assert give(ledger, items) == [("a", 0), ("a", 1)]
+    answer(ledger, "a")
+    assert give(ledger, items) == [("a", 2)]
+    answer(ledger, "a")
+    assert give(ledger, items) == []
+    assert not ledger.is_used_up("a")
+    answer(ledger, "a")
+    assert give(ledger, items) == []
+    assert ledger.is_used_up("a")
+
+
+def test_what_a_worker_gives_back_is_not_counted_for_its_life():
+    ledger, items = limited(2, "a")
+    give(ledger, items)
+    ledger.returned("a", ledger.held_by("a")[1].ticket)
+    answer(ledger, "a")
+    assert not ledger.is_used_up("a")
+    assert give(ledger, items) == [("a", 1)]
+
+
+def test_what_is_for_every_worker_is_not_counted_for_its_life():
+    ledger, items = limited(1, "a")
+    pinned = ledger.pin("a", Share(retries=0), Batch(0, 1, None))
+    ledger.done("a", pinned.ticket, 0.0)
+    assert not ledger.is_used_up("a")
+    assert give(ledger, items) == [("a", 0)]
+
+
+def test_a_worker_without_a_limit_is_never_used_up():
+    ledger, items = ledger_of(range(1), "a")
+    give(ledger, items)
+    answer(ledger, "a")
+    assert not ledger.is_used_up("a")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,72 @@ def test_to_terminate_stops_the_work(gate: str) -> None:
     for answer in answers:
         with pytest.raises(splice.SpliceError):
             answer.get(20)
+
+
+def square(n: int) -> tuple[int, int]:
+    return n * n, os.getpid()
+
+
+@pytest.mark.slow
+def test_workers_are_replaced_after_their_share_of_calls() -> None:
+    with Pool(3, maxtasksperchild=10) as pool:
+        first = {w.pid for w in pool._executor._session.statistics().workers}
+        answers = [pool.apply_async(square, (n,)) for n in range(100)]
+        found = [answer.get(60) for answer in answers]
+        assert [value for value, _ in found] == [n * n for n in range(100)]
+        calls = Counter(pid for _, pid in found)
+        assert max(calls.values()) == 10
+        assert pool.map(abs, [-1, -2]) == [1, 2]
+        assert pool._executor._session.statistics().deaths == 0
+        assert not first & {w.pid for w in pool._executor._session.statistics().workers}
+
+
+@pytest.mark.slow
+def test_a_chunk_of_a_map_counts_once_for_the_life_of_a_worker() -> None:
+    with Pool(1, maxtasksperchild=2) as pool:
+        found = pool.map(square, range(40), chunksize=10)
+    pids = [pid for _, pid in found]
+    assert [len(list(same)) for _, same in groupby(pids)] == [20, 20]
+
+
+@pytest.mark.slow
+def test_to_close_lets_workers_be_replaced_until_all_is_done() -> None:
+    pool = Pool(3, maxtasksperchild=1)
+    answers = [pool.apply_async(square, (n,)) for n in range(6)]
+    pool.close()
+    pool.join()
+    found = [answer.get(0) for answer in answers]
+    assert [value for value, _ in found] == [n * n for n in range(6)]
+    assert len({pid for _, pid in found}) == 6
+
+
+def set_level(level: str) -> None:
+    os.environ["LEVEL"] = level
+
+
+def level_and_mark(mark: str) -> tuple[str, int]:
+    """What the initializer has set; what ends with its worker is written down behind it."""
+    atexit.register(Path(mark).write_text, f"{os.getpid()}", encoding="ascii")
+    return os.environ["LEVEL"], os.getpid()
+
+
+@pytest.mark.slow
+def test_the_next_worker_is_initialized_and_the_last_one_has_ended_in_order(
+    tmp_path: Path,
+) -> None:
+    mark = tmp_path / "mark"
+    with Pool(1, set_level, ("high",), 1) as pool:
+        level, before = pool.apply(level_and_mark, (str(mark),))
+        again, behind = pool.apply(level_and_mark, (os.devnull,))
+    assert (level, again) == ("high", "high")
+    assert before != behind
+    assert mark.read_text("ascii") == str(before)
+
+
+@pytest.mark.parametrize("life", [0, -1, 0.5, "12"])
+def test_a_worker_does_at_least_one_call(life: Any) -> None:
+    with pytest.raises(ValueError, match="maxtasksperchild is at least 1 or None"):
+        Pool(3, maxtasksperchild=life)
 
 
 def test_there_is_at_least_one_worker() -> None:

@@ -108,7 +108,7 @@ class Crew:
         self._node = node
         self.size = size
         self._source = source
-        source.on_recall = self._recalled
+        source.on_recall = self.recall
         self._boss = boss
         self._seats: dict[Hired, Seat] = {}
         self._useless_deaths = 0
@@ -165,7 +165,7 @@ class Crew:
         leaving = staying[: max(0, len(staying) - size)]
         for seat in leaving:
             seat.is_surplus = True
-            self._recalled(seat.hired)
+            self.recall(seat.hired)
         for hired in [*self.hire(), *(seat.hired.ended for seat in leaving)]:
             if not hired.done():
                 await hired
@@ -226,8 +226,8 @@ class Crew:
         elif was_ready or self._boss.is_busy:
             self.hire()  # else it never was ready, and the next work is time enough
 
-    def _recalled(self, hired: Hired) -> None:
-        """Let a worker go when it has done what it has at hand."""
+    def recall(self, hired: Hired) -> None:
+        """Let a worker go when it has done what it has at hand; another one takes its place."""
         seat = self._seats[hired]
         seat.is_leaving = True
         if seat.proxy is None or self._boss.retire(seat):

@@ -9,7 +9,8 @@ from typing import Any
 
 from splice.cluster.executor import SessionExecutor, _name_of
 from splice.cluster.initializer import call_initialized, initialize
-from splice.cluster.sessions import session
+from splice.cluster.sessions import Session
+from splice.cluster.terms import Terms
 
 
 class Executor(SessionExecutor):
@@ -22,11 +23,13 @@ class Executor(SessionExecutor):
         max_workers: OS processes; None takes all CPUs that this program may use.
         initializer: called on each worker, replaced ones too, before its first call.
         initargs: its arguments.
+        max_tasks_per_child: calls that a worker does before another one takes its place, which
+            gives back what they have left in its memory; None: it stays.
         retries: how often a call is given out again after its worker's death; 0: never twice.
         session_options: those of `splice.cluster.sessions`, ``master_address`` for example.
 
     Raises:
-        ValueError: `max_workers` is not positive.
+        ValueError: `max_workers` or `max_tasks_per_child` is not positive.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Executor(SessionExecutor):
         initializer: Callable[..., Any] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
+        max_tasks_per_child: int | None = None,
         retries: int = 0,
         **session_options: Any,
     ) -> None:
@@ -47,8 +51,13 @@ class Executor(SessionExecutor):
         self._is_initialized = initializer is not None
         if initializer is not None:
             session_options["init"] = partial(initialize, initializer, tuple(initargs))
-        owned = session(worker_count=max_workers, **session_options)
-        super().__init__(owned, retries=retries)
+        _check_life(max_tasks_per_child)
+        terms = Terms(
+            worker_count=max_workers,
+            worker_life=max_tasks_per_child,
+            **session_options,
+        )
+        super().__init__(Session(terms), retries=retries)
 
     def _on_end(self) -> Callable[[], object]:
         return partial(self._session._begin_end, cancel=False)
@@ -70,3 +79,22 @@ class Executor(SessionExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
         if wait:
             self._session.shutdown()
+
+
+def _check_life(max_tasks_per_child: int | None) -> None:
+    """Check a number of calls for each worker, as `concurrent.futures` does.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is not positive.
+    """
+    if max_tasks_per_child is None:
+        return
+    if not isinstance(max_tasks_per_child, int):
+        raise TypeError(
+            f"max_tasks_per_child must be an integer, not {max_tasks_per_child!r}"
+        )
+    if max_tasks_per_child < 1:
+        raise ValueError(
+            f"max_tasks_per_child must be at least 1, not {max_tasks_per_child!r}"
+        )

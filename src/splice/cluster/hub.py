@@ -52,12 +52,20 @@ class Hub:
         node: the client's.
         source: where workers come from.
         size: how many workers there should be.
+        worker_life: batches and calls that a worker does before another one takes its place;
+            None: it stays.
     """
 
-    def __init__(self, node: Node, source: WorkerSource, size: int) -> None:
+    def __init__(
+        self,
+        node: Node,
+        source: WorkerSource,
+        size: int,
+        worker_life: int | None = None,
+    ) -> None:
         self._node = node
         self.crew = Crew(node, source, size, self)
-        self._ledger: Ledger[Seat] = Ledger()
+        self._ledger: Ledger[Seat] = Ledger(worker_life)
         self._maps: dict[int, MapWork] = {}
         self._calls: dict[tuple[int, float | None], Calls] = {}
         self._numbers = count(1)
@@ -217,6 +225,8 @@ class Hub:
             self._take(seat, outcome)
         if seat.is_leaving and not self._ledger.held_by(seat):
             self.crew.let_go(seat)
+        elif self._ledger.is_used_up(seat):
+            self.crew.recall(seat.hired)
         self._watch(seat)
         self._stir()
 

@@ -131,14 +131,21 @@ def is_alone(share: Share, batch: Batch) -> bool:
 
 @dataclass(eq=False, slots=True)
 class _Desk(Generic[W]):
-    """What one worker has, in the order in which it works on it."""
+    """What one worker has, in the order in which it works on it.
 
+    Attributes:
+        left: how many more it may be given in its life, None for no limit.
+    """
+
+    left: int | None
     held: dict[int, Given[W]] = field(default_factory=dict)
     seconds: float = 0.0
     alone: int = 0
     is_retired: bool = False
 
     def put(self, given: Given[W]) -> None:
+        if self.left is not None and not given.is_pinned:
+            self.left -= 1
         self.held[given.ticket] = given
         self.seconds += given.seconds
         self.alone += given.is_alone
@@ -156,9 +163,13 @@ class Ledger(Generic[W]):
     """Who holds what, and who gets the next.
 
     After each event call `give` and carry it out, and then look at `Share.is_finished`.
+
+    Args:
+        life: batches that a worker is given at most, None for no limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, life: int | None = None) -> None:
+        self._life = life
         self._desks: dict[W, _Desk[W]] = {}
         # A worker that might take more. In order of arrival, so that runs can be replayed.
         self._hungry: dict[W, None] = {}
@@ -226,7 +237,7 @@ class Ledger(Generic[W]):
 
     def add(self, worker: W) -> None:
         """A worker has come."""
-        self._desks[worker] = _Desk()
+        self._desks[worker] = _Desk(self._life)
         self._hungry[worker] = None
 
     def retire(self, worker: W) -> bool:
@@ -235,6 +246,11 @@ class Ledger(Generic[W]):
         desk.is_retired = True
         self._hungry.pop(worker, None)
         return not desk.held
+
+    def is_used_up(self, worker: W) -> bool:
+        """Tell whether a worker has done all that it may do in its life."""
+        desk = self._desks.get(worker)
+        return desk is not None and desk.left == 0 and not desk.held
 
     def done(
         self, worker: W, ticket: int, seconds: float, size_bytes: int = 0
@@ -247,7 +263,7 @@ class Ledger(Generic[W]):
 
     def returned(self, worker: W, ticket: int) -> Given[W] | None:
         """A worker gives a batch back that it has not begun."""
-        given = self._take(worker, ticket)
+        given = self._take(worker, ticket, is_begun=False)
         if given is not None and not given.batch.is_void and not given.is_pinned:
             self._give_back(given.share, [given.batch])
         return given
@@ -343,14 +359,20 @@ class Ledger(Generic[W]):
         given = Given(next(self._tickets), worker, share, batch, seconds, is_pinned)
         given.is_alone = is_alone(share, batch)
         desk.put(given)
+        if desk.left == 0:
+            self._hungry.pop(worker, None)
         share.out += 1
         return given
 
-    def _take(self, worker: W, ticket: int) -> Given[W] | None:
+    def _take(
+        self, worker: W, ticket: int, *, is_begun: bool = True
+    ) -> Given[W] | None:
         desk = self._desks.get(worker)
         if desk is None or (given := desk.take(ticket)) is None:
             return None
-        if not desk.is_retired:
+        if desk.left is not None and not is_begun and not given.is_pinned:
+            desk.left += 1
+        if not desk.is_retired and desk.left != 0:
             self._hungry[worker] = None
         if not given.batch.is_void:
             given.share.out -= 1

@@ -178,6 +178,8 @@ class Pool:
         processes: workers; None takes all CPUs that this program may use.
         initializer: called on each worker, replaced ones too, before its first call.
         initargs: its arguments.
+        maxtasksperchild: calls, or chunks of a map, that a worker does before another one takes
+            its place, which gives back what they have left in its memory; None: it stays.
         session_options: those of `splice.cluster.sessions`, ``master_address`` for example.
     """
 
@@ -186,11 +188,21 @@ class Pool:
         processes: int | None = None,
         initializer: Callable[..., Any] | None = None,
         initargs: tuple[Any, ...] = (),
+        maxtasksperchild: int | None = None,
         **session_options: Any,
     ) -> None:
         if processes is not None and processes < 1:
             raise ValueError(f"a pool wants at least 1 process, not {processes!r}")
-        self._executor = Executor(processes, initializer, initargs, **session_options)
+        life = maxtasksperchild
+        if life is not None and (not isinstance(life, int) or life < 1):
+            raise ValueError(f"maxtasksperchild is at least 1 or None, not {life!r}")
+        self._executor = Executor(
+            processes,
+            initializer,
+            initargs,
+            max_tasks_per_child=life,
+            **session_options,
+        )
         self._size = self._executor._session._hub.crew.size
         self._is_open = True
 

@@ -54,6 +54,10 @@ class Opened:
 class Terms:
     """What `splice.cluster.sessions` was called with; it says what each means.
 
+    Attributes:
+        worker_life: calls that a worker does before another one takes its place, None for no
+            limit; for executors and pools.
+
     Raises:
         TypeError: `name` is no text.
         ValueError: `worker_count` is not positive, or `work_dir` is no folder.
@@ -69,6 +73,7 @@ class Terms:
     deny: Collection[str] = ()
     max_unit_bytes: int = MAX_UNIT_BYTES
     output: How = "prefix"
+    worker_life: int | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None and not isinstance(self.name, str):
@@ -121,7 +126,8 @@ class Terms:
             granted = open_source(node, packed_init, self.master_address, output, **who)
             source, wait = granted, partial(wait_for_workers, granted)
             size = self.worker_count or max(1, granted.capacity.slots)
-        return Opened(Hub(node, source, size), shipment, size, wait, output)
+        hub = Hub(node, source, size, self.worker_life)
+        return Opened(hub, shipment, size, wait, output)
 
     def _first_call(self, shipment: Shipment) -> Callable[[], None] | None:
         """Return what each worker calls first, those too that take the place of others."""
