@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -9,14 +10,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import joblib
+import numpy as np
 import pytest
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 import splice.joblib
 from splice.cluster import Session, session
-from splice.errors import WorkerDied
+from splice.errors import UnpicklableError, WorkerDied
 
 pytestmark = pytest.mark.system
 
@@ -160,6 +163,91 @@ def test_the_backend_is_registered_on_the_workers_too() -> None:
         [0, 1, 4],
         [0, 1, 4, 9],
     ]
+
+
+def file_behind(array: Any) -> str:
+    """What an array is mapped from, in this OS process."""
+    begin = array.ctypes.data
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        low, high = (int(end, 16) for end in line.split()[0].split("-"))
+        if low <= begin < high:
+            return line.split(maxsplit=5)[-1]
+    raise LookupError(begin)
+
+
+def look_at(array: Any) -> tuple[int, str, bool, float]:
+    return os.getpid(), file_behind(array), array.flags.writeable, float(array[-1])
+
+
+needs_memfd = pytest.mark.skipif(
+    not hasattr(os, "memfd_create"), reason="this system has no memfd"
+)
+
+
+@needs_memfd
+@pytest.mark.usefixtures("on_c")
+def test_large_arrays_are_lent_to_the_workers_and_sent_to_none(c: Session) -> None:
+    array = np.ones(1 << 18)
+    before = c.statistics().done.sent_bytes
+    found = Parallel(batch_size=1)(delayed(look_at)(array) for _ in range(20))
+    assert {each[1:] for each in found} == {("/memfd:splice (deleted)", False, 1.0)}
+    assert c.statistics().done.sent_bytes - before < array.nbytes / 4
+
+
+@needs_memfd
+@pytest.mark.usefixtures("on_c")
+def test_an_array_that_changes_between_two_calls_is_seen_as_it_is() -> None:
+    array = np.zeros(1 << 18)
+    with Parallel(n_jobs=2) as parallel:
+        for number in range(3):
+            array[-1] = number
+            found = parallel(delayed(look_at)(array) for _ in range(4))
+            assert {each[-1] for each in found} == {number}
+
+
+@pytest.mark.usefixtures("on_c")
+@pytest.mark.parametrize(
+    ("options", "file", "is_writable"),
+    [
+        ({"mmap_mode": "c"}, True, True),
+        ({"mmap_mode": "r+"}, True, True),
+        ({"mmap_mode": None}, False, True),
+        ({"max_nbytes": None}, False, True),
+        ({"max_nbytes": "3M"}, False, True),
+        ({"max_nbytes": 1000}, True, False),
+    ],
+)
+@needs_memfd
+def test_joblib_says_what_is_lent_and_whether_it_may_be_written_to(
+    options: dict[str, Any], file: bool, is_writable: bool
+) -> None:
+    array = np.ones(1 << 18)
+    ((_, name, found, _),) = Parallel(**options)([delayed(look_at)(array)])
+    assert ("memfd:splice" in name) == file
+    assert found == is_writable
+
+
+@needs_memfd
+@pytest.mark.usefixtures("on_c")
+def test_what_was_lent_is_given_back_when_the_call_is_over() -> None:
+    def memfds() -> int:
+        gc.collect()
+        links = [each for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        return sum("memfd:splice" in str(link.readlink()) for link in links)
+
+    array = np.ones(1 << 18)
+    before = memfds()
+    Parallel()(delayed(look_at)(array) for _ in range(4))
+    assert memfds() == before
+    with pytest.raises(ZeroDivisionError):
+        Parallel()(delayed(lambda a: 1 // int(a[0] - 1))(array) for _ in range(4))
+    assert memfds() == before
+
+
+@pytest.mark.usefixtures("on_c")
+def test_an_argument_that_cannot_travel_is_the_error_of_the_call() -> None:
+    with pytest.raises(UnpicklableError, match="generator"):
+        Parallel()(delayed(type)(n for n in range(3)) for _ in range(4))
 
 
 def test_workers_are_kept_for_the_next_call() -> None:

@@ -60,7 +60,7 @@ def test_memory_is_given_back_with_what_was_lent_and_no_sooner() -> None:
     value = lent.unpack()
     del lent
     gc.collect()
-    with pytest.raises(RemoteError, match=r"common arguments of a map"):
+    with pytest.raises(RemoteError, match=r"lent arguments of a call"):
         far.unpack()
     assert value.sum() == LEAST_BYTES
     del value

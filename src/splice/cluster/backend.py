@@ -4,6 +4,7 @@
 
     Parallel ─ configure ─► executor over the given session, or one that is kept for the next call
              ─ submit a batch ─► future ─ done ─► Parallel's callback, on the clerk's thread
+                 └─ its large arrays are lent to workers of this machine, until the call is over
 
 To import this module registers the backend.  Its batches travel in a class of this module, so it is
 registered on the workers too.
@@ -28,10 +29,14 @@ from joblib.parallel import (
 )
 
 from splice.cluster.initializer import set_environment
+from splice.cluster.lender import Lender
+from splice.cluster.lent import LEAST_BYTES
 from splice.cluster.sessions import session as open_session
+from splice.errors import UnpicklableError
 
 if TYPE_CHECKING:
     from splice.cluster.executor import SessionExecutor
+    from splice.cluster.packed import Packed
     from splice.cluster.sessions import Session
 
 RETRIES: Final = 2
@@ -69,6 +74,9 @@ class SpliceBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         self._session = session
         self._options = session_options
         self._executor: SessionExecutor | None = None
+        self._new_lender: Callable[[], Lender | None] = _no_lender
+        self._lender: Lender | None = None
+        self._lent: dict[Future[Any], Packed] = {}
         self._kept: _Kept | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -97,9 +105,23 @@ class SpliceBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         return _size_of(kept.session)
 
     def configure(
-        self, n_jobs: int = 1, parallel: Any = None, **_for_other_backends: Any
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        *,
+        max_nbytes: int | None = LEAST_BYTES,
+        mmap_mode: str | None = "r",
+        **_for_other_backends: Any,
     ) -> int:
-        """Get ready for a call of `Parallel`; return how many batches can run at once."""
+        """Get ready for calls of `Parallel`; return how many batches can run at once.
+
+        Args:
+            n_jobs: how many are wanted.
+            parallel: who calls.
+            max_nbytes: larger arrays are lent to workers of this machine; None: none are.
+            mmap_mode: ``"r"``: workers cannot write to what they are lent; None: nothing is
+                lent; any other: what they write nobody else sees.
+        """
         number = self.effective_n_jobs(n_jobs)
         if n_jobs == 1 or (number == 1 and self._session is None):
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
@@ -110,17 +132,46 @@ class SpliceBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             session = self._kept.session
         self._executor = session.executor(retries=RETRIES)
         self.parallel = parallel
+        is_lending = mmap_mode is not None and session._hub.crew.is_near
+        if max_nbytes is not None and is_lending:
+            is_writable = mmap_mode != "r"
+            self._new_lender = partial(Lender, max_nbytes, is_writable=is_writable)
         return number
+
+    def start_call(self) -> None:
+        """Begin a call of `Parallel`."""
+        # a new one each time: arrays may have changed since the last call
+        self._lender = self._new_lender()
+
+    def stop_call(self) -> None:
+        """End a call of `Parallel`."""
+        self._lender = None
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None
     ) -> Future[Any]:
         """Have a batch done; `callback` is given its future."""
         assert self._executor is not None
-        future = self._executor.submit(_Batch(func))
+        lent = self._lend(func)
+        future = self._executor.submit(_Batch(func) if lent is None else lent)
+        if lent is not None:
+            self._lent[future] = lent.packed
+            future.add_done_callback(self._let_go)
         if callback is not None:
             future.add_done_callback(callback)
         return future
+
+    def _lend(self, func: Callable[[], Any]) -> _LentBatch | None:
+        """Return a batch whose large arrays are lent; None: it travels as it is."""
+        if (lender := self._lender) is None:
+            return None
+        try:
+            return _LentBatch(repr(_Batch(func)), lender.pack(func))
+        except UnpicklableError:
+            return None  # it fails when it is submitted, and is the error of its future
+
+    def _let_go(self, future: Future[Any]) -> None:
+        self._lent.pop(future, None)
 
     apply_async = submit  # as joblib called it before 1.5
 
@@ -135,6 +186,7 @@ class SpliceBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         if self._kept is not None:
             _give_back(self._kept)
         self._executor = self._kept = None
+        self._new_lender = _no_lender
         self.reset_batch_stats()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
@@ -161,6 +213,28 @@ class _Batch:
         calls = getattr(self._function, "items", None) or [(self._function,)]
         name = getattr(calls[0][0], "__qualname__", "something")
         return f"a batch of joblib, {len(calls)} times {name}"
+
+
+class _LentBatch:
+    """A batch on its way to a worker of this machine, without its large arrays.
+
+    Attributes:
+        packed: the batch.
+    """
+
+    def __init__(self, name: str, packed: Packed) -> None:
+        self._name = name
+        self.packed = packed
+
+    def __call__(self) -> Any:
+        return self.packed.unpack()()
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+def _no_lender() -> None:
+    """Nothing is lent."""
 
 
 @dataclass(eq=False, slots=True)

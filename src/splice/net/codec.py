@@ -40,6 +40,7 @@ from splice.errors import (
     VersionMismatch,
 )
 from splice.net import by_value
+from splice.net.beside import Borrow, collector, wrapped
 from splice.net.culprit import find_culprit
 from splice.net.frames import MALFORMED
 from splice.net.passing import Decoded, pass_on
@@ -74,7 +75,11 @@ class RemoteTraceback(Exception):
 
 
 def encode(
-    value: Any, buffers: list[Buffer], *, limit: int = OUT_OF_BAND_BYTES
+    value: Any,
+    buffers: list[Buffer],
+    *,
+    limit: int = OUT_OF_BAND_BYTES,
+    borrow: Borrow | None = None,
 ) -> Payload:
     """Encode one value and append its large buffers to `buffers`.
 
@@ -83,6 +88,8 @@ def encode(
         buffers: gets what travels beside the batch: read-only memory uncopied, writable
             memory as a copy.
         limit: bytes from which on a buffer, or the stream itself, travels beside the batch.
+        borrow: has other things travel for the memory of some buffers; whoever decodes puts the
+            memory in their place before.
 
     Raises:
         UnpicklableError: the value, or the part of it that `path` names, cannot travel.
@@ -91,7 +98,7 @@ def encode(
         return value
     own: list[Buffer] = []
     try:
-        payload = _dump(_wrapped(value, limit), own, limit)
+        payload = _dump(wrapped(value, limit), own, limit, borrow)
     except BaseException as error:  # __reduce__ and __getstate__ of user classes
         pass_on(error)
         raise _unpicklable(error, [("value", value)]) from error
@@ -236,18 +243,6 @@ def decode_error(payload: Payload, buffers: Iterable[Buffer] = ()) -> BaseExcept
     return error
 
 
-class _Blob:
-    """A large bytes object that pickle passes on as a buffer, uncopied."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: bytes) -> None:
-        self.value = value
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return bytes, (pickle.PickleBuffer(self.value),)
-
-
 class _Bare:
     """An exception that is rebuilt without its ``__init__``.
 
@@ -294,10 +289,6 @@ def is_plain(value: Any, limit: int = OUT_OF_BAND_BYTES) -> bool:
     return type(value) in _PLAIN
 
 
-def _wrapped(value: Any, limit: int) -> Any:
-    return _Blob(value) if type(value) is bytes and len(value) >= limit else value
-
-
 def _encode_arguments(
     args: tuple[Any, ...],
     kwargs: dict[str, Any] | None,
@@ -306,8 +297,8 @@ def _encode_arguments(
 ) -> Payload:
     own: list[Buffer] = []
     both = (
-        tuple([_wrapped(value, limit) for value in args]),
-        kwargs and {name: _wrapped(value, limit) for name, value in kwargs.items()},
+        tuple([wrapped(value, limit) for value in args]),
+        kwargs and {name: wrapped(value, limit) for name, value in kwargs.items()},
     )
     try:
         payload = _dump(both, own, limit)
@@ -320,13 +311,16 @@ def _encode_arguments(
     return payload
 
 
-def _dump(value: Any, buffers: list[Buffer], limit: int) -> Payload:
-    stream = None if _has_by_value_modules() else _pickle(value, buffers, limit)
+def _dump(
+    value: Any, buffers: list[Buffer], limit: int, borrow: Borrow | None = None
+) -> Payload:
+    collect = collector(buffers, limit, borrow)
+    stream = None if _has_by_value_modules() else _pickle(value, collect)
     if stream is not None:
         payload: list[Any] = [PICKLED, stream, len(buffers)]
     else:
         buffers.clear()
-        stream = by_value.dumps(value, _collector(buffers, limit))
+        stream = by_value.dumps(value, collect)
         payload = [BY_VALUE, stream, len(buffers), MAGIC]
     if len(stream) >= limit:
         buffers.insert(0, stream)
@@ -334,38 +328,16 @@ def _dump(value: Any, buffers: list[Buffer], limit: int) -> Payload:
     return payload
 
 
-def _pickle(value: Any, buffers: list[Buffer], limit: int) -> bytes | None:
+def _pickle(value: Any, collect: Callable[[pickle.PickleBuffer], bool]) -> bytes | None:
     """Return the stream, or None where cloudpickle has to do it."""
     try:
-        stream = pickle.dumps(value, 5, buffer_callback=_collector(buffers, limit))
+        stream = pickle.dumps(value, 5, buffer_callback=collect)
     except BaseException as error:  # cloudpickle tries again, and reports what is wrong
         pass_on(error)
         return None
     # pickle "succeeds" with the classes and functions of a script, by a name that means
     # something else on the far side; this finds __main__ and __mp_main__
     return None if b"_main__" in stream else stream
-
-
-def _collector(
-    buffers: list[Buffer], limit: int
-) -> Callable[[pickle.PickleBuffer], bool]:
-    def collect(buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < limit:
-            return True  # pickle keeps it in its stream
-        # what may change before it is sent, or sent again, is copied now
-        buffers.append(raw if _is_frozen(raw) else spares.copy(raw))
-        return False
-
-    return collect
-
-
-def _is_frozen(raw: memoryview) -> bool:
-    """Tell whether nobody can write to that memory; a read-only array may be a view of another."""
-    owner: Any = raw.obj
-    while (base := getattr(owner, "base", None)) is not None:
-        owner = base
-    return isinstance(owner, bytes)
 
 
 def _has_by_value_modules() -> bool:

@@ -1,0 +1,133 @@
+"""Large arrays of many calls are lent once each, and none is taken for another."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+from splice import UnpicklableError
+from splice.cluster.lender import Lender
+from splice.cluster.lent import Borrowed, Lent
+from splice.cluster.packed import Packed, pack
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "memfd_create"), reason="this system has no memfd"
+)
+
+LIMIT = 1000
+
+
+@pytest.fixture
+def lender() -> Lender:
+    return Lender(LIMIT, is_writable=False)
+
+
+def loans(packed: Packed) -> list[Any]:
+    return [each.loan for each in packed._buffers if type(each) is Borrowed]
+
+
+def received(packed: Packed) -> Any:
+    """What a worker makes of it."""
+    return pack(packed).unpack().unpack()
+
+
+def test_an_array_is_lent_once_for_all_that_have_it(lender: Lender) -> None:
+    array = np.arange(1000.0)
+    first, second = lender.pack([array, 1]), lender.pack({"of": (2, array)})
+    assert isinstance(first, Lent)
+    assert loans(first) == loans(second)
+    assert np.array_equal(received(first)[0], array)
+    assert np.array_equal(received(second)["of"][1], array)
+
+
+def test_an_array_in_the_order_of_fortran_is_lent_once_too(lender: Lender) -> None:
+    array = np.asfortranarray(np.arange(1000.0).reshape(20, 50))
+    first, second = lender.pack(array), lender.pack(array)
+    assert loans(first) == loans(second)
+    assert np.array_equal(received(second), array)
+    assert received(second).flags.f_contiguous
+
+
+def test_what_has_the_same_memory_is_lent_once_and_parts_of_it_are_not(
+    lender: Lender,
+) -> None:
+    array = np.arange(1000.0)
+    whole = loans(lender.pack(array))
+    assert loans(lender.pack(array[:])) == whole
+    part = lender.pack(array[:500])
+    assert loans(part) != whole
+    assert np.array_equal(received(part), array[:500])
+
+
+def test_an_array_where_another_one_was_is_not_taken_for_it(lender: Lender) -> None:
+    kept, places = [], []
+    for number in range(20):
+        array = np.full(10_000, float(number))
+        places.append(array.ctypes.data)
+        kept.append(lender.pack(array))
+        del array
+    assert len(set(places)) < 20, "no memory was used again, which this is about"
+    assert [received(each)[0] for each in kept] == list(range(20))
+
+
+def test_an_array_of_which_the_owner_cannot_be_watched_is_lent(lender: Lender) -> None:
+    array = np.frombuffer(bytes(8000), "f8")
+    assert np.array_equal(received(lender.pack(array)), array)
+
+
+@pytest.mark.parametrize("size", [0, 10, LIMIT // 8])
+def test_small_arrays_travel(lender: Lender, size: int) -> None:
+    packed = lender.pack(np.ones(size))
+    assert type(packed) is Packed
+    assert np.array_equal(received(packed), np.ones(size))
+
+
+@pytest.mark.parametrize("kind", [">f8", "S8", [("a", "f4"), ("b", "i8")]])
+def test_arrays_of_every_kind_are_lent(lender: Lender, kind: Any) -> None:
+    array = np.zeros(5000, kind)
+    packed = lender.pack(array)
+    assert loans(packed)
+    found = received(packed)
+    assert found.dtype == array.dtype
+    assert np.array_equal(found, array)
+
+
+def test_nobody_writes_to_what_is_lent_unless_that_was_asked_for(
+    lender: Lender,
+) -> None:
+    array = np.zeros(1000)
+    with pytest.raises(ValueError, match="read-only"):
+        received(lender.pack(array))[0] = 1
+    packed = Lender(LIMIT, is_writable=True).pack(array)
+    found = received(packed)
+    found[0] = 1
+    assert received(packed)[0] == 0
+
+
+def test_memory_is_kept_as_long_as_its_array_or_a_call_that_has_it(
+    lender: Lender,
+) -> None:
+    def is_open(number: int) -> bool:
+        gc.collect()
+        return os.path.exists(f"/proc/self/fd/{number}")  # noqa: PTH110
+
+    array = np.ones(1000)
+    packed = lender.pack(array)
+    number = loans(packed)[0].descriptor
+    del packed
+    assert is_open(number)
+    packed = lender.pack(array)
+    del array
+    assert is_open(number)
+    assert received(packed).sum() == 1000
+    del packed
+    assert not is_open(number)
+
+
+def test_what_cannot_travel_is_named(lender: Lender) -> None:
+    with pytest.raises(UnpicklableError, match="generator"):
+        lender.pack([np.ones(1000), (n for n in range(3))])
