@@ -48,6 +48,7 @@ class Cluster:
         node = self.sim.node()
         options = {
             "name": name,
+            "machine": f"machine of {name}",
             "slots": slots,
             "load": lambda: 0.0,
             "on_refused": lambda error: None,

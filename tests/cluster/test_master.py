@@ -9,6 +9,7 @@ import pytest
 from splice.cluster.claim import GrantedWorker, MasterSource
 from splice.cluster.instance import NAME as INSTANCE
 from splice.cluster.opening import _until_open
+from splice.cluster.source import Place
 from splice.errors import NodeLost, SpliceError
 from splice.net.codec import encode
 from splice.uri import url
@@ -33,6 +34,18 @@ def test_a_session_gets_its_workers_wherever_there_is_room(cluster: Any) -> None
     workers = start(cluster, source, 3)
     assert len({worker.address for worker in workers}) == 3
     assert len({worker.instance for worker in workers}) == 2
+
+
+def test_workers_tell_on_which_machine_of_which_instance_they_are(
+    cluster: Any,
+) -> None:
+    cluster.start_master()
+    cluster.start_instance(1, "one")
+    cluster.start_instance(1, "two")
+    source = cluster.open_session()
+    workers = start(cluster, source, 2)
+    places = {source.place(worker) for worker in workers}
+    assert places == {Place("machine of one", "one"), Place("machine of two", "two")}
 
 
 def test_instances_may_come_before_their_master(cluster: Any) -> None:

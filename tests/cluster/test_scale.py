@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
+import socket
 import threading
 import time
 from pathlib import Path
@@ -14,7 +16,13 @@ import pytest
 
 from splice import SpliceError, runtime
 from splice.cluster import Session, session
-from splice.cluster.statistics import Past, Statistics, Tally, WorkerStatistics
+from splice.cluster.statistics import (
+    Past,
+    Statistics,
+    Tally,
+    WorkerAddress,
+    WorkerStatistics,
+)
 from splice.errors import WorkerDied
 
 pytestmark = pytest.mark.system
@@ -107,11 +115,53 @@ def test_statistics_tell_what_each_worker_has_done() -> None:
     assert found.done.seconds > 0
 
 
+def wait_behind_gates(first: str, second: str) -> int:
+    """Tell that it is at work, and wait to be let on."""
+    Path(first).write_text("")
+    Path(second).read_text()
+    return os.getpid()
+
+
+def test_workers_tell_where_they_are_and_what_they_do(tmp_path: Path) -> None:
+    gates = [str(tmp_path / name) for name in ("first", "second")]
+    for gate in gates:
+        os.mkfifo(gate)
+    with session(worker_count=2) as c:
+        pids = c.apply(os.getpid)
+        found = list(c.workers)
+        assert [each.pid for each in found] == pids
+        assert {each.machine for each in found} == {socket.gethostname()}
+        assert [(each.instance, each.state) for each in found] == [("", "idle")] * 2
+        call = c.submit(wait_behind_gates, *gates)
+        Path(gates[0]).read_text()
+        states = {each.pid: each.address.state for each in c.statistics().workers}
+        Path(gates[1]).write_text("")
+        at_work = call.get(timeout=20)
+        assert states == {pid: "busy" if pid == at_work else "idle" for pid in pids}
+        assert c.apply(runtime_address) == found
+
+
+def runtime_address() -> str:
+    return runtime.address
+
+
+def test_the_address_of_a_worker_is_text_that_knows_more() -> None:
+    address = WorkerAddress("tcp://x:1", "node7", "one", 7, "busy")
+    assert address == "tcp://x:1"
+    assert f"{address}" == "tcp://x:1"
+    assert {address: 1}["tcp://x:1"] == 1
+    shown = "<worker tcp://x:1, OS process 7 of instance one on node7, busy>"
+    assert repr(address) == repr(pickle.loads(pickle.dumps(address))) == shown
+    here = WorkerAddress("tcp://x:1", "node7", "", 7, "idle")
+    assert repr(here) == "<worker tcp://x:1, OS process 7 of node7, idle>"
+
+
 def test_what_workers_did_that_are_gone_is_counted() -> None:
     past = Past()
     past.done.add(Tally(1, 1, 10, 20, 0.5))
     past.deaths += 1
-    worker = WorkerStatistics("tcp://x:1", 7, Tally(2, 1, 30, 40, 1.5))
+    address = WorkerAddress("tcp://x:1", "here", "", 7, "idle")
+    worker = WorkerStatistics(address, 7, Tally(2, 1, 30, 40, 1.5))
     assert past.statistics([worker], [Tally(1, 1, 0, 0, 0.0)]) == Statistics(
         Tally(4, 3, 40, 60, 2.0), 1, (worker,)
     )

@@ -33,6 +33,7 @@ from splice.cluster.master import Capacity, Master, Order
 from splice.cluster.output import Output
 from splice.cluster.placement import Demand
 from splice.cluster.reports import BEAT_SECONDS, Reports
+from splice.cluster.source import Place
 from splice.errors import Cancelled, DeliveryError, NodeLost, SpliceError
 from splice.log import logger
 from splice.node.child import Exit
@@ -78,6 +79,7 @@ class GrantedWorker:
         self.pid = 0
         self.number = 0
         self.instance = ""
+        self.place = Place("")
         self.is_unwanted = False
         self.ready = Promise(source.node.scheduler)
         self.ended = Promise(source.node.scheduler)
@@ -91,6 +93,7 @@ class GrantedWorker:
         """Take note that it is ready."""
         self.address, self.incarnation = started.address, started.incarnation
         self.pid, self.number = started.pid, started.number
+        self.place = started.place
         self.ready.resolve(self.address)
 
     def end_by(self, end: Exit) -> None:
@@ -210,6 +213,10 @@ class MasterSource:
         self._claim = await self.node.spawn(Claim, (self,), {}, None)
         self.capacity = await self._want()
         return self.capacity
+
+    def place(self, worker: GrantedWorker) -> Place:
+        """Return where a worker runs that is ready."""
+        return worker.place
 
     def start(self, count: int) -> Sequence[GrantedWorker]:
         """Ask the master for `count` workers; they wait until it grants them.

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from splice.actor.promise import ERROR, Promise
 from splice.actor.proxy import proxy_class, tell
-from splice.cluster.statistics import Past, Statistics, Tally, WorkerStatistics
+from splice.cluster.statistics import (
+    Past,
+    State,
+    Statistics,
+    Tally,
+    WorkerAddress,
+    WorkerStatistics,
+)
 from splice.cluster.worker import NAME, Worker
 from splice.errors import SpliceError
 from splice.log import logger
@@ -133,15 +140,21 @@ class Crew:
         """Whether all workers run on this machine.  Thread-safe."""
         return self._source.is_near
 
-    def addresses(self) -> list[str]:
+    def addresses(self) -> list[WorkerAddress]:
         """Return the addresses of the workers that are ready."""
-        return [seat.hired.address for seat in self.seats]
+        return [self._address(seat) for seat in self.seats]
+
+    def _address(self, seat: Seat) -> WorkerAddress:
+        hired, place = seat.hired, self._source.place(seat.hired)
+        state: State = "idle" if seat.watched is None else "busy"
+        where = place.machine, place.instance, hired.pid, state
+        return WorkerAddress(hired.address, *where)
 
     def statistics(self) -> Statistics:
         """Return what the workers have done so far."""
         stay = self.seats
         now = [
-            WorkerStatistics(s.hired.address, s.hired.pid, replace(s.tally))
+            WorkerStatistics(self._address(s), s.hired.pid, replace(s.tally))
             for s in stay
         ]
         others = [seat.tally for seat in self._seats.values() if seat not in stay]

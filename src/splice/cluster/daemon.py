@@ -181,6 +181,7 @@ def run_instance(
     def make(daemon: Daemon, node: Node) -> Promise:
         options = {
             "name": name or socket.gethostname(),
+            "machine": socket.gethostname(),
             "slots": slots or count_cpus(),
             "load": lambda: os.getloadavg()[0],
             "on_refused": partial(_refused, daemon, master_address, keys),

@@ -28,7 +28,7 @@ from splice.cluster.master import NAME as MASTER
 from splice.cluster.master import Master
 from splice.cluster.placement import Offer
 from splice.cluster.reports import BEAT_SECONDS, Reports
-from splice.cluster.source import WORKER
+from splice.cluster.source import WORKER, Place
 from splice.errors import SpliceError
 from splice.log import logger
 from splice.node.remote import Remote
@@ -54,12 +54,14 @@ class Started:
         address: of its node.
         incarnation: of its node.
         pid: of its OS process.
+        place: where it runs, for people.
     """
 
     number: int
     address: str
     incarnation: int
     pid: int
+    place: Place
 
 
 @dataclass(slots=True)
@@ -81,7 +83,8 @@ class Instance(Process):
 
     Args:
         master_address: where the master listens.
-        name: of the machine, for people.
+        name: for people.
+        machine: the name of the machine, for people; `name` where that is all they need.
         slots: workers to run at most.
         load: tells how many OS processes want a CPU.
         on_refused: gets the error when the master will never talk to us.
@@ -92,11 +95,13 @@ class Instance(Process):
         master_address: str,
         *,
         name: str,
+        machine: str = "",
         slots: int,
         load: Callable[[], float],
         on_refused: Callable[[Exception], None],
     ) -> None:
         self._name = name
+        self._place = Place(machine or name, name)
         self._slots = slots
         self._load = load
         self._is_draining = False
@@ -181,7 +186,7 @@ class Instance(Process):
         tenant = self._tenant(session) or self._move_in(session, proxy)
         tenant.workers[number] = child
         answer = Deferred()
-        child.ready.add_waiter(_Begun(answer, number, child))
+        child.ready.add_waiter(_Begun(answer, number, child, self._place))
         child.ended.add_waiter(_Ended(self, tenant, number))
         self._reports.changed()
         return answer
@@ -277,12 +282,15 @@ class _Forwarder:
 class _Begun:
     """Answers that a worker is ready; or how it ended, when it never was."""
 
-    __slots__ = ("answer", "child", "number")
+    __slots__ = ("answer", "child", "number", "place")
 
-    def __init__(self, answer: Deferred, number: int, child: ChildNode) -> None:
+    def __init__(
+        self, answer: Deferred, number: int, child: ChildNode, place: Place
+    ) -> None:
         self.answer = answer
         self.number = number
         self.child = child
+        self.place = place
 
     def settled(self, ready: Promise) -> None:
         child = self.child
@@ -290,9 +298,8 @@ class _Begun:
             child.ended.add_waiter(_Failed(self.answer))
             return
         assert child.incarnation is not None
-        self.answer.set(
-            Started(self.number, child.address, child.incarnation, child.pid)
-        )
+        where = child.address, child.incarnation, child.pid, self.place
+        self.answer.set(Started(self.number, *where))
 
 
 class _Failed:

@@ -26,7 +26,7 @@ from splice.cluster.maps import Maps
 from splice.cluster.outcomes import composite
 from splice.cluster.output import How
 from splice.cluster.packed import Packed, pack
-from splice.cluster.statistics import Statistics
+from splice.cluster.statistics import Statistics, WorkerAddress
 from splice.cluster.terms import Terms, check_count
 from splice.cluster.work import Call, Calls, SealedCall
 from splice.errors import Cancelled, CannotWait, SpliceError
@@ -160,8 +160,8 @@ class Session(Maps):
             self.shutdown(cancel=True)
 
     @property
-    def workers(self) -> View[str]:
-        """The addresses of the workers' nodes."""
+    def workers(self) -> View[WorkerAddress]:
+        """The addresses of the workers' nodes, each of which also tells where its worker runs."""
         self._open()
         return View(self._node.on_thread(self._hub.crew.addresses))
 
@@ -292,7 +292,7 @@ class Session(Maps):
         """Make a process on each worker; a view of their proxies, in the order of `workers`."""
         return runtime.spawn_scatter(self._addresses(), what, *args, **kwargs)
 
-    def _addresses(self) -> View[str]:
+    def _addresses(self) -> View[WorkerAddress]:
         self._check_open()
         addresses = self.workers
         if not addresses:

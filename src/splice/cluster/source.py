@@ -12,7 +12,9 @@ Everything here happens on the thread of the client's node.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from splice.actor.promise import Promise
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
 
 WORKER: Final = "splice.cluster.worker:run_worker"
 """What the OS process of a worker runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker runs, for people.
+
+    Attributes:
+        machine: the name of the machine.
+        instance: the name of the instance that has started it, empty where there is none.
+    """
+
+    machine: str
+    instance: str = ""
 
 
 class Hired(Protocol):
@@ -65,6 +80,9 @@ class WorkerSource(Protocol):
     def is_closing(self) -> bool:
         """Whether no more workers come: the node is being shut down, say."""
 
+    def place(self, worker: Any) -> Place:
+        """Return where a worker runs that is ready."""
+
     def start(self, count: int) -> Sequence[Hired]:
         """Start `count` workers; fewer are returned where there is no room for more.
 
@@ -95,11 +113,16 @@ class LocalSource:
         self._children = node.children
         self._init = init
         self._output = output
+        self._place = Place(socket.gethostname())
 
     @property
     def is_closing(self) -> bool:
         """Whether the node is being shut down, and its children with it."""
         return self._children.is_closing
+
+    def place(self, worker: Any) -> Place:
+        """Return where a worker runs: here."""
+        return self._place
 
     def start(self, count: int) -> Sequence[Hired]:
         """Start `count` OS processes.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal["idle", "busy"]
 
 
 @dataclass(slots=True)
@@ -43,17 +46,55 @@ class Tally:
         self.seconds += other.seconds
 
 
+class WorkerAddress(str):
+    """The address of a worker's node, which also tells where it is and what it is doing.
+
+    Attributes:
+        machine: the name of its machine.
+        instance: the name of the instance that has started it; empty where there is none.
+        pid: the number of its OS process, on its machine.
+        state: ``"busy"`` while it has work, or else ``"idle"``; as it was when it was asked for.
+    """
+
+    __slots__ = ("instance", "machine", "pid", "state")
+
+    machine: str
+    instance: str
+    pid: int
+    state: State
+
+    def __new__(
+        cls, address: str, machine: str, instance: str, pid: int, state: State
+    ) -> WorkerAddress:
+        """Make it; see the class."""
+        self = super().__new__(cls, address)
+        self.machine, self.instance = machine, instance
+        self.pid, self.state = pid, state
+        return self
+
+    def __reduce__(self) -> Any:
+        where = self.machine, self.instance, self.pid, self.state
+        return WorkerAddress, (str(self), *where)
+
+    def __repr__(self) -> str:
+        instance = f"instance {self.instance} on " if self.instance else ""
+        return (
+            f"<worker {self}, OS process {self.pid} of {instance}{self.machine}, "
+            f"{self.state}>"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerStatistics:
     """One worker: where it is, and what it has done.
 
     Attributes:
-        address: of its node.
+        address: of its node; it also knows the names of its machine and instance.
         pid: the number of its OS process, on its machine.
         done: what it has answered.
     """
 
-    address: str
+    address: WorkerAddress
     pid: int
     done: Tally
 
