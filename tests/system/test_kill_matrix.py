@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -32,6 +33,10 @@ def work(n):
     time.sleep(0.02)
     return n
 
+def rest():
+    while not os.path.exists({gate!r}):
+        time.sleep(0.02)
+
 def answer():
     assert c.map(work, range({items}), chunksize=1) == list(range({items}))
     print("done", flush=True)
@@ -41,15 +46,35 @@ c.shutdown()
 """
 
 MANAGED = ", master_address=ADDRESS"
+RESTS_AND_WORKS = 'print("begins", flush=True)\nrest()\nanswer()'
 RESTING = 'print("begins", flush=True)\ntime.sleep(600)'
 AT_WORK = 'print("begins", flush=True)\nanswer()'
 
 
 def client(cluster: Any, then: str, *, where: str = "", items: int = 150) -> Any:
-    script = WORK.format(loss=LOSS_SECONDS, where=where, items=items, then=then)
+    options = {"loss": LOSS_SECONDS, "where": where, "items": items, "then": then}
+    script = WORK.format(gate=str(gate(cluster)), **options)
     program = cluster.client(script)
     program.says("begins")
     return program
+
+
+def gate(cluster: Any) -> Path:
+    """What a client that rests waits for."""
+    return Path(cluster.folder, "gate")
+
+
+def check_slots(cluster: Any, count: int) -> None:
+    """Check that another session gets `count` workers, and that they work."""
+    script = f"""
+from splice.cluster import session
+with session(worker_count={count}, master_address=ADDRESS) as c:
+    assert c.map(abs, range(-9, 0)) == list(range(9, 0, -1))
+    print("got", len(c.workers), flush=True)
+"""
+    another = cluster.client(script)
+    another.says(f"got {count}\n")
+    assert another.ends() == 0
 
 
 def workers(program: Any) -> list[psutil.Process]:
@@ -91,32 +116,81 @@ def test_workers_end_with_their_client_however_it_ends(
 
 
 @pytest.mark.slow
-def test_a_frozen_client_goes_on_when_it_thaws(cluster: Any) -> None:
-    program = client(cluster, AT_WORK, items=400)
+@pytest.mark.parametrize("how", ["os._exit(3)", "sys.exit(3)"])
+@pytest.mark.parametrize("moment", ["rest", "work"])
+def test_the_slots_of_a_client_that_ends_are_free_again(
+    cluster: Any, how: str, moment: str
+) -> None:
+    managed(cluster)
+    begin = "c.map_async(work, range(3000), chunksize=1)\n" if moment == "work" else ""
+    script = f'{begin}print("begins", flush=True)\nsys.stdin.read()\n{how}'
+    program = client(cluster, script, where=MANAGED)
+    below = workers(program)
+    assert program.ends() == 3
+    cluster.wait_until_gone(below)
+    check_slots(cluster, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("then", [RESTS_AND_WORKS, AT_WORK], ids=["rest", "work"])
+def test_a_frozen_client_goes_on_when_it_thaws(cluster: Any, then: str) -> None:
+    program = client(cluster, then, items=400)
     below = workers(program)
     program.signal(signal.SIGSTOP)
     # its workers lose it, and have nobody to tell
     thaws = time.monotonic() + LOSS_SECONDS + 2
     cluster.until(lambda: time.monotonic() > thaws, "the time of the loss")
     program.signal(signal.SIGCONT)
+    gate(cluster).touch()
     program.says("done")
     assert program.ends() == 0
     cluster.wait_until_gone(below)
 
 
 @pytest.mark.slow
-@at_rest_or_work
-def test_the_instance_ends_the_workers_of_a_frozen_client(
+@pytest.mark.parametrize("then", [RESTS_AND_WORKS, AT_WORK], ids=["rest", "work"])
+def test_a_frozen_client_loses_its_workers_and_gets_others_when_it_thaws(
     cluster: Any, then: str
 ) -> None:
     _, instance = managed(cluster)
-    program = client(cluster, then, where=MANAGED, items=3000)
+    program = client(cluster, then, where=MANAGED, items=400)
     below = workers(program)
     program.signal(signal.SIGSTOP)
     cluster.wait_until_gone(below)
     instance.says("its 2 workers are ended")
+    cluster.until(lambda: not instance.below(), "an instance without workers")
+    check_slots(cluster, 2)
     program.signal(signal.SIGCONT)
-    program.signal(signal.SIGKILL)
+    gate(cluster).touch()
+    program.says("done")
+    assert program.ends() == 0
+    cluster.until(lambda: not instance.below(), "an instance without workers")
+
+
+WITHOUT_RETRIES = """
+print("begins", flush=True)
+answers = c.map(work, range(400), chunksize=1, retries=0, on_error="return")
+errors = [each for each in answers if not isinstance(each, int)]
+assert [n for n in answers if isinstance(n, int)] == [
+    n for n, each in enumerate(answers) if each not in errors]
+print("errors", len(errors), *(type(each).__name__ for each in errors), flush=True)
+print(errors[0], flush=True)
+answer()
+"""
+
+
+@pytest.mark.slow
+def test_a_frozen_client_is_told_what_it_has_lost(cluster: Any) -> None:
+    managed(cluster)
+    program = client(cluster, WITHOUT_RETRIES, where=MANAGED, items=20)
+    below = workers(program)
+    program.signal(signal.SIGSTOP)
+    cluster.wait_until_gone(below)
+    program.signal(signal.SIGCONT)
+    program.says(r"errors 2 WorkerDied WorkerDied\n")
+    program.says(r"a worker \(OS process \d+\) was lost with its instance: ")
+    program.says("done")
+    assert program.ends() == 0
 
 
 # ---- the master
@@ -142,11 +216,15 @@ def test_a_frozen_master_ends_no_session(cluster: Any, then: str) -> None:
     )
 
 
-def test_a_master_that_ends_cleanly_ends_no_session(cluster: Any) -> None:
-    master, _ = managed(cluster)
-    program = client(cluster, AT_WORK, where=MANAGED, items=200)
+@pytest.mark.slow
+@pytest.mark.parametrize("then", [RESTS_AND_WORKS, AT_WORK], ids=["rest", "work"])
+def test_a_master_that_ends_cleanly_ends_no_session(cluster: Any, then: str) -> None:
+    master, instance = managed(cluster)
+    program = client(cluster, then, where=MANAGED, items=200)
     master.signal(signal.SIGTERM)
     assert master.ends() == 0
+    instance.says("does not reach the master")
+    gate(cluster).touch()
     program.says("done")
     assert program.ends() == 0
 
@@ -168,6 +246,41 @@ def test_the_batches_of_an_instance_that_ends_cleanly_are_given_out_again(
     cluster.wait_until_gone(below)
     program.says("done")
     assert program.ends() == 0
+
+
+@pytest.mark.slow
+def test_the_workers_of_an_instance_that_ends_cleanly_at_rest_are_replaced(
+    cluster: Any,
+) -> None:
+    _, one = managed(cluster)
+    program = client(cluster, RESTS_AND_WORKS, where=MANAGED, items=50)
+    below = workers(program)
+    one.signal(signal.SIGTERM)
+    assert one.ends() == 0
+    cluster.wait_until_gone(below)
+    program.says(r"a worker \(OS process \d+\) ")
+    cluster.instance("other", "-t", str(LOSS_SECONDS))
+    gate(cluster).touch()
+    program.says("done")
+    assert program.ends() == 0
+
+
+@pytest.mark.slow
+def test_the_workers_of_an_instance_that_is_frozen_at_rest_are_replaced(
+    cluster: Any,
+) -> None:
+    _, one = managed(cluster)
+    program = client(cluster, RESTS_AND_WORKS, where=MANAGED, items=50)
+    below = workers(program)
+    one.signal(signal.SIGSTOP)
+    program.says("was lost with its instance")
+    one.signal(signal.SIGCONT)
+    cluster.wait_until_gone(below)
+    # it comes again, and the session gets its slots
+    gate(cluster).touch()
+    program.says("done", patience=60)
+    assert program.ends() == 0
+    cluster.until(lambda: not one.below(), "an instance without workers")
 
 
 # ---- a worker
@@ -250,18 +363,34 @@ def test_a_frozen_worker_is_killed_and_replaced(
 
 
 @pytest.mark.slow
-def test_a_worker_killed_at_rest_is_replaced(cluster: Any) -> None:
-    then = """
+@local_or_managed
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
+        ("os._exit(0)", "exited with code 0"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "was killed by SIGTERM"),
+    ],
+)
+def test_a_worker_that_ends_at_rest_is_replaced(
+    cluster: Any, how: str, told: str, where: str
+) -> None:
+    if where:
+        managed(cluster)
+    then = f"""
+import threading
+def end_soon():
+    threading.Timer(0.1, lambda: {how}).start()
 print("begins", flush=True)
 deadline = time.monotonic() + 30
 first = set(c.workers)
-os.kill(c.submit(os.getpid).get(), signal.SIGKILL)
+c.submit(end_soon).get()
 while len(set(c.workers) - first) < 1:
     assert time.monotonic() < deadline
     time.sleep(0.02)
 answer()
 """
-    program = client(cluster, then, items=20)
+    program = client(cluster, then, where=where, items=20)
     program.says("done")
     assert program.ends() == 0
-    assert "was killed by SIGKILL" in program.output
+    assert told in program.output
