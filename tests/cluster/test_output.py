@@ -38,6 +38,49 @@ def record(**changes: Any) -> logging.LogRecord:
     return made
 
 
+def test_who_finishes_it_twice_waits_twice() -> None:
+    begun, gate = threading.Event(), threading.Event()
+    lines: list[Line] = []
+
+    def show(each: Line) -> None:
+        begun.set()
+        gate.wait(20)
+        lines.append(each)
+
+    output = Output(show)
+    output.take(NAME, "stdout", b"last\n", nothing)
+    assert begun.wait(20)
+    first, second = threading.Event(), threading.Event()
+    output.finish_soon(first.set)
+    output.finish_soon(second.set)
+    was_told = first.is_set() or second.is_set()
+    gate.set()
+    assert first.wait(20)
+    assert second.wait(20)
+    assert not was_told, "told before the last line was shown"
+    assert lines == [line("last")]
+
+
+def test_what_comes_after_the_end_is_shown_behind_what_came_before() -> None:
+    begun, gate = threading.Event(), threading.Event()
+    lines: list[str] = []
+
+    def show(each: Line) -> None:
+        begun.set()
+        gate.wait(20)
+        lines.append(each.text)
+
+    output = Output(show)
+    output.take(NAME, "stdout", b"one\n", nothing)
+    assert begun.wait(20)
+    output.finish_soon(nothing)
+    output.take(NAME, "stdout", b"two\n", nothing)
+    output.take(NAME, "stdout", b"three\n", nothing)
+    gate.set()
+    output.finish()
+    assert lines == ["one", "two", "three"]
+
+
 # ---- lines
 
 

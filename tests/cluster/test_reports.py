@@ -53,6 +53,34 @@ def test_one_report_is_under_way_at_a_time_and_then_the_newest(line: Line) -> No
     assert line.answers == ["first", "second"]
 
 
+def test_a_report_that_could_not_be_made_is_made_at_the_next_beat(line: Line) -> None:
+    reports = Reports(
+        "machine",
+        "tcp://10.1.1.1:50000",
+        send=Failing(line.send),
+        on_answer=line.answers.append,
+        on_refused=line.refusals.append,
+    )
+    with pytest.raises(OSError, match="no load"):
+        reports.beat()
+    reports.beat()
+    assert len(line.sent) == 1
+
+
+class Failing:
+    """Fails once, and then does what it is for."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.has_failed = False
+
+    def __call__(self) -> Any:
+        if not self.has_failed:
+            self.has_failed = True
+            raise OSError("no load")
+        return self.function()
+
+
 def test_a_report_that_failed_is_sent_again_at_the_next_beat(line: Line) -> None:
     line.reports.beat()
     line.sent[0].reject(NodeLost("the master is lost"))

@@ -72,6 +72,26 @@ def test_a_session_gets_its_workers_from_a_master(cluster: Any) -> None:
     )
 
 
+SLOW_START = """
+import time, splice
+splice.runtime.config(connect_timeout=1)
+from splice.cluster import session
+with session(worker_count=2, master_address=ADDRESS, init=lambda: time.sleep(3)) as c:
+    print("open with", len(c.workers))
+"""
+
+
+@pytest.mark.slow
+def test_workers_that_are_started_are_waited_for_as_long_as_it_takes(
+    cluster: Any,
+) -> None:
+    cluster.master()
+    cluster.instance("one").says(REGISTERED)
+    program = cluster.client(SLOW_START)
+    program.says(r"open with 2\n")
+    assert program.ends() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_daemons_end_on_a_signal_with_everything_below_them(
     cluster: Any, number: signal.Signals
@@ -288,6 +308,16 @@ def test_a_wrong_key_says_what_to_copy_where(cluster: Any, tmp_path: Path) -> No
     for each in (instance, program):
         assert f"from {other}); copy the key file" in each.output
         assert "ab" * 8 not in each.output
+
+
+def test_an_instance_that_cannot_find_its_master_says_which(cluster: Any) -> None:
+    cluster.master().says("listens at")  # so that there is a key
+    cluster.address = "tcp://no-such-name.invalid:50000"
+    instance = cluster.instance("one")
+    assert instance.ends() == os.EX_UNAVAILABLE
+    assert (
+        "the master's name no-such-name.invalid cannot be looked up" in instance.output
+    )
 
 
 def test_a_master_whose_port_is_taken_says_so(cluster: Any) -> None:

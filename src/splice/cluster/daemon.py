@@ -173,7 +173,7 @@ def run_instance(
 
     Raises:
         AccessDenied: no key, or not the master's; the text says what to copy where.
-        OSError: it cannot listen there.
+        OSError: it cannot listen there, or the master's name is unknown.
     """
     keys = member_key(check_address(master_address))
     told = advertise or _advertised(master_address, listening)
@@ -228,4 +228,10 @@ def _advertised(master_address: str, listening: Listening) -> str | None:
     if listening.address != EVERYWHERE:
         return None
     name, _ = split_address(master_address)
-    return host_towards(name if is_numeric(name) else look_up(name))
+    try:
+        return host_towards(name if is_numeric(name) else look_up(name))
+    except OSError as error:
+        raise OSError(
+            f"the master's name {name} cannot be looked up ({error}), so nobody knows by which "
+            "address this machine is reached; correct it, or give --advertise"
+        ) from error

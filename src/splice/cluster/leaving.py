@@ -40,7 +40,9 @@ def forget(hook: Hook) -> None:
 
 def _leave() -> None:
     with ExitStack() as last_first:  # all of them, whatever one raises
-        for hook in sorted(_hooks, key=_hooks.__getitem__, reverse=True):
+        # a copy: threads that go on may open and end sessions meanwhile
+        hooks = sorted(_hooks.copy().items(), key=lambda each: each[1], reverse=True)
+        for hook, _ in hooks:
             last_first.callback(hook)
 
 

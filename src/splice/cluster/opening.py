@@ -85,7 +85,8 @@ async def _until_open(source: MasterSource, workers: Sequence[Promise]) -> None:
         has_rung = await bell.rings_within(GRACE_SECONDS if has_one else patience)
         if any(worker.state == ERROR for worker in workers):
             break
-        if not has_rung and not has_one:
+        # one that is being started may take long: its `init` loads a model, say
+        if not (has_rung or has_one or source.is_starting):
             raise SpliceError(
                 f"no worker within {patience} s: the cluster of {source.master_address} has"
                 f" {source.capacity}; start more instances, or end a session"

@@ -193,7 +193,6 @@ class Output:
             if self._thread is None:
                 then()
                 return
-            self._thread = None
             for last in (self._tell_repeats, then, None):
                 self._chunks.put(last)
 
@@ -210,11 +209,21 @@ class Output:
             except Empty:
                 show = _nothing
             if show is None:
-                return
+                if self._has_ended():
+                    return
+                continue
             show()
             if time.monotonic() - told >= REPEAT_SECONDS:
                 told = time.monotonic()
                 self._tell_repeats()
+
+    def _has_ended(self) -> bool:
+        """Tell whether this thread is to end; not if there is more to be shown."""
+        with self._starting:
+            if not self._chunks.empty():
+                return False
+            self._thread = None
+            return True
 
     def _show(
         self, worker: str, stream: str, chunk: bytes, go_on: Callable[[], None]

@@ -82,7 +82,12 @@ class Reports:
         self._is_under_way = True
         self._beats = 0
         self._has_changed = False
-        self._send().add_waiter(self)
+        try:
+            answer = self._send()
+        except BaseException:
+            self._is_under_way = False  # or none would ever go out again
+            raise
+        answer.add_waiter(self)
 
     def close(self) -> None:
         """Report no more."""
