@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import jupyter_client
 import nbclient
 import nbformat
 import psutil
@@ -172,3 +175,190 @@ def test_a_notebook_spawns_asks_and_maps() -> None:
         "mapped [0, 1, 4, 9] [5]\n",
         "both [6] [7]\n",
     ]
+
+
+AT_WORK = """
+import os, time
+from splice.cluster import session
+
+def work(number, gate):
+    if number == 0:
+        with open(gate, "w"):
+            pass
+    time.sleep(600)
+
+c = session(worker_count=1)
+print("open", flush=True)
+"""
+
+
+def test_ctrl_c_in_a_shell_stops_the_work_and_leaves_the_session(
+    tmp_path: Path,
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    shell = subprocess.Popen(
+        [sys.executable, "-i", "-q"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert shell.stdin is not None
+    shell.stdin.write(f"{AT_WORK}\nc.map(work, range(3), {str(gate)!r})\n")
+    shell.stdin.flush()
+    gate.read_text()  # it is at work
+    shell.send_signal(signal.SIGINT)
+    then = 'print("then", c.map(abs, [-1]))\nc.shutdown()\n'
+    out, err = shell.communicate(then, timeout=30)
+    assert out == "open\nthen [1]\n", err
+    assert "\nKeyboardInterrupt\n" in err
+    assert shell.returncode == 0
+
+
+def test_an_interrupted_cell_stops_the_work_and_leaves_the_session(
+    tmp_path: Path,
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    manager = jupyter_client.manager.KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    kernel = manager.blocking_client()
+    kernel.start_channels()
+    try:
+        kernel.wait_for_ready(timeout=30)
+        kernel.execute_interactive(AT_WORK, timeout=30)
+        asked = kernel.execute(f"c.map(work, range(3), {str(gate)!r})")
+        gate.read_text()  # it is at work
+        manager.interrupt_kernel()
+        shown = kernel.get_shell_msg(timeout=30)
+        while shown["parent_header"].get("msg_id") != asked:
+            shown = kernel.get_shell_msg(timeout=30)
+        assert shown["content"]["ename"] == "KeyboardInterrupt"
+        then = kernel.execute_interactive(
+            "assert c.map(abs, [-1]) == [1]; c.shutdown()", timeout=30
+        )
+        assert then["content"]["status"] == "ok", then["content"]
+    finally:
+        kernel.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+TALKING = """
+with session(worker_count=1) as c:
+    c.apply(print, "from a worker")
+"""
+
+
+def test_what_workers_print_is_in_the_cell_that_has_them_print() -> None:
+    cells = [
+        nbformat.v4.new_code_cell("from splice.cluster import session"),
+        nbformat.v4.new_code_cell(TALKING),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    assert notebook.cells[1].outputs[0]["text"] == "[worker 1] from a worker\n"
+
+
+def test_pytest_captures_what_workers_print(capsys: pytest.CaptureFixture[str]) -> None:
+    with session(worker_count=1) as c:
+        c.apply(print, "from a worker")
+    assert capsys.readouterr().out == "[worker 1] from a worker\n"
+
+
+SCRIPT = """
+from splice.cluster import session
+
+def square(value):
+    return Number(value * value)
+
+class Number:
+    def __init__(self, value):
+        self.value = value
+
+with session(worker_count=2) as c:
+    print([each.value for each in c.map(square, range(4))])
+"""
+
+
+@pytest.mark.parametrize("how", ["file", "module", "-c", "stdin", "folder"])
+def test_a_program_needs_no_guard_however_it_is_run(how: str, tmp_path: Path) -> None:
+    for name in ("program.py", "__main__.py"):
+        (tmp_path / name).write_text(SCRIPT)
+    arguments = {
+        "file": ["program.py"],
+        "module": ["-m", "program"],
+        "-c": ["-c", SCRIPT],
+        "stdin": ["-"],
+        "folder": ["."],
+    }[how]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        input=SCRIPT,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[0, 1, 4, 9]\n", "")
+
+
+def begin_and_sleep(_: int, gate: str) -> None:
+    with open(gate, "w"):  # noqa: PTH123
+        pass
+    time.sleep(600)
+
+
+def test_a_cancelled_coroutine_can_stop_the_map_that_it_awaits(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    async def main() -> tuple[bool, list[int], list[int]]:
+        async with session(worker_count=1) as c:
+            before = await asyncio.to_thread(c.apply, os.getpid)
+            mapping = c.map_async(begin_and_sleep, range(3), str(gate))
+            waiting = asyncio.ensure_future(wait_for(mapping))
+            await asyncio.to_thread(gate.read_text)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert await c.map_async(abs, [-1]) == [1]
+            return (
+                waiting.cancelled(),
+                before,
+                await asyncio.to_thread(c.apply, os.getpid),
+            )
+
+    was_cancelled, before, behind = asyncio.run(main())
+    assert was_cancelled
+    assert before == behind, "its worker had to be killed"
+
+
+async def wait_for(mapping: Any) -> Any:
+    try:
+        return await mapping
+    except asyncio.CancelledError:  # others might wait for it too, so we have to say so
+        await mapping.cancel_nowait()
+        raise
+
+
+def test_an_async_for_that_is_left_stops_the_work(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    async def main() -> list[int]:
+        async with session(worker_count=1) as c:
+            answers = c.imap(begin_and_sleep, range(3), str(gate), chunksize=1)
+
+            async def read() -> None:
+                async for _ in answers:
+                    raise AssertionError("none is answered")
+
+            reading = asyncio.ensure_future(read())
+            await asyncio.to_thread(gate.read_text)
+            reading.cancel()
+            await asyncio.wait([reading])
+            answers.close()
+            return list(await c.map_async(abs, [-1]))
+
+    assert asyncio.run(main()) == [1]
