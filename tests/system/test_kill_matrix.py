@@ -21,6 +21,9 @@ pytestmark = pytest.mark.system
 LOSS_SECONDS = 3
 """Without a sign of life: short, for tests that freeze somebody."""
 
+PATIENT_SECONDS = 60
+"""The same of somebody who notices nothing by himself: the other side has to tell him."""
+
 WORK = """
 import os, signal, sys, time
 import splice
@@ -51,8 +54,15 @@ RESTING = 'print("begins", flush=True)\ntime.sleep(600)'
 AT_WORK = 'print("begins", flush=True)\nanswer()'
 
 
-def client(cluster: Any, then: str, *, where: str = "", items: int = 150) -> Any:
-    options = {"loss": LOSS_SECONDS, "where": where, "items": items, "then": then}
+def client(
+    cluster: Any,
+    then: str,
+    *,
+    where: str = "",
+    items: int = 150,
+    loss: int = LOSS_SECONDS,
+) -> Any:
+    options = {"loss": loss, "where": where, "items": items, "then": then}
     script = WORK.format(gate=str(gate(cluster)), **options)
     program = cluster.client(script)
     program.says("begins")
@@ -82,9 +92,9 @@ def workers(program: Any) -> list[psutil.Process]:
     return [psutil.Process(int(number)) for number in numbers]
 
 
-def managed(cluster: Any) -> tuple[Any, Any]:
+def managed(cluster: Any, loss: int = LOSS_SECONDS) -> tuple[Any, Any]:
     """A master and an instance that lose patience soon."""
-    patience = ("-t", str(LOSS_SECONDS))
+    patience = ("-t", str(loss))
     master, instance = cluster.master(*patience), cluster.instance("one", *patience)
     instance.says("is registered at the master")
     return master, instance
@@ -148,12 +158,13 @@ def test_a_frozen_client_goes_on_when_it_thaws(cluster: Any, then: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loss", [LOSS_SECONDS, PATIENT_SECONDS])
 @pytest.mark.parametrize("then", [RESTS_AND_WORKS, AT_WORK], ids=["rest", "work"])
 def test_a_frozen_client_loses_its_workers_and_gets_others_when_it_thaws(
-    cluster: Any, then: str
+    cluster: Any, then: str, loss: int
 ) -> None:
     _, instance = managed(cluster)
-    program = client(cluster, then, where=MANAGED, items=400)
+    program = client(cluster, then, where=MANAGED, items=400, loss=loss)
     below = workers(program)
     program.signal(signal.SIGSTOP)
     cluster.wait_until_gone(below)
@@ -266,11 +277,14 @@ def test_the_workers_of_an_instance_that_ends_cleanly_at_rest_are_replaced(
 
 
 @pytest.mark.slow
-def test_the_workers_of_an_instance_that_is_frozen_at_rest_are_replaced(
-    cluster: Any,
+@pytest.mark.parametrize("loss", [LOSS_SECONDS, PATIENT_SECONDS])
+@pytest.mark.parametrize("then", [RESTS_AND_WORKS, AT_WORK], ids=["rest", "work"])
+def test_the_workers_of_a_frozen_instance_end_when_it_thaws_and_are_replaced(
+    cluster: Any, then: str, loss: int
 ) -> None:
-    _, one = managed(cluster)
-    program = client(cluster, RESTS_AND_WORKS, where=MANAGED, items=50)
+    _, one = managed(cluster, loss)
+    items = 50 if then == RESTS_AND_WORKS else 800  # longer than the loss takes
+    program = client(cluster, then, where=MANAGED, items=items)
     below = workers(program)
     one.signal(signal.SIGSTOP)
     program.says("was lost with its instance")
