@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
+import signal
 import sys
+import termios
 import threading
+from array import array
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from splice.cluster.output import LINE_BYTES, Line, Lines, Output, Repeats
-from splice.cluster.records import handle_record, pack_record
+from splice.cluster.records import RecordHandler, handle_record, pack_record
 from splice.node.outlets import END
 
 NAME = "worker 1"
@@ -265,6 +270,44 @@ def test_the_level_of_the_logger_at_the_client_holds(
 def test_a_long_message_is_cut() -> None:
     packed = json.loads(pack_record(record(msg="x" * 10**6, args=None)))
     assert len(packed["msg"]) == 100_000
+
+
+class Stopped(BaseException):
+    """What stops an item that takes too long, wherever it is just then."""
+
+
+def test_a_record_that_was_stopped_halfway_does_not_spoil_the_next() -> None:
+    read_end, write_end = os.pipe()
+    handler = RecordHandler(write_end)
+    stop_when_full(read_end)
+    with pytest.raises(Stopped):
+        handler.handle(record(msg="x" * 90_000, args=None))
+    rest = os.read(read_end, 1 << 20)
+    handler.handle(record(msg="the next", args=None))
+    os.close(write_end)
+    lines = (rest + os.read(read_end, 1 << 20)).splitlines()
+    os.close(read_end)
+    assert json.loads(lines[-1])["msg"] == "the next"
+    assert len(lines) == 2
+
+
+def stop_when_full(read_end: int) -> None:
+    """Stop the main thread by a signal as soon as it has filled a pipe."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGUSR1, before)
+        raise Stopped
+
+    def look() -> None:
+        held = array("i", [0])
+        while held[0] < 1 << 16:
+            fcntl.ioctl(read_end, termios.FIONREAD, held)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Thread(target=look, daemon=True).start()
 
 
 def test_a_line_that_is_no_record_is_shown(caplog: pytest.LogCaptureFixture) -> None:

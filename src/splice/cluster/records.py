@@ -55,13 +55,18 @@ class RecordHandler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._is_cut = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record."""
         try:
-            left = memoryview(pack_record(record))
+            packed = pack_record(record)
+            # an item that is stopped while it logs leaves a part of a line
+            left = memoryview(b"\n" + packed if self._is_cut else packed)
+            self._is_cut = True
             while left:
                 left = left[os.write(self._descriptor, left) :]
+            self._is_cut = False
         except Exception:
             self.handleError(record)  # as every handler of the standard library does
 
@@ -88,9 +93,11 @@ def handle_record(worker: str, line: str) -> None:
         worker: name of the worker; stands in the record as ``processName``.
         line: what `pack_record` made.
     """
+    if not line:
+        return
     try:
         record = logging.makeLogRecord(json.loads(line))
-    except ValueError:  # a forked copy of the worker has written into the line
+    except ValueError:  # it was cut, or a forked copy of the worker has written into it
         logging.getLogger("splice.cluster").warning("%s logged: %s", worker, line)
         return
     record.processName = worker
