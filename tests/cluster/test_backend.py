@@ -244,6 +244,24 @@ def test_what_was_lent_is_given_back_when_the_call_is_over() -> None:
     assert memfds() == before
 
 
+def sum_row(data: Any, sums: Any, row: int) -> str:
+    sums[row] = data[row].sum()
+    return str(data.filename)
+
+
+@pytest.mark.usefixtures("on_c")
+@pytest.mark.parametrize("options", [{}, {"max_nbytes": None}])
+def test_workers_write_to_the_files_of_arrays_that_lie_in_some(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    data = np.memmap(tmp_path / "data", "f8", "w+", shape=(20, 1000))
+    data[:] = np.arange(20_000.0).reshape(20, 1000)
+    sums = np.memmap(tmp_path / "sums", "f8", "w+", shape=20)
+    calls = (delayed(sum_row)(data, sums=sums, row=row) for row in range(20))
+    assert set(Parallel(**options)(calls)) == {str(tmp_path / "data")}
+    assert np.array_equal(sums, data.sum(axis=1))
+
+
 @pytest.mark.usefixtures("on_c")
 def test_an_argument_that_cannot_travel_is_the_error_of_the_call() -> None:
     with pytest.raises(UnpicklableError, match="generator"):

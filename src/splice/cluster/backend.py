@@ -12,6 +12,7 @@ registered on the workers too.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -31,6 +32,7 @@ from joblib.parallel import (
 from splice.cluster.initializer import set_environment
 from splice.cluster.lender import Lender
 from splice.cluster.lent import LEAST_BYTES
+from splice.cluster.mapped import Mapped, mapped
 from splice.cluster.sessions import session as open_session
 from splice.errors import UnpicklableError
 
@@ -76,6 +78,7 @@ class SpliceBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         self._executor: SessionExecutor | None = None
         self._new_lender: Callable[[], Lender | None] = _no_lender
         self._lender: Lender | None = None
+        self._is_near = False
         self._lent: dict[Future[Any], Packed] = {}
         self._kept: _Kept | None = None
 
@@ -132,7 +135,8 @@ class SpliceBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             session = self._kept.session
         self._executor = session.executor(retries=RETRIES)
         self.parallel = parallel
-        is_lending = mmap_mode is not None and session._hub.crew.is_near
+        self._is_near = session._hub.crew.is_near
+        is_lending = mmap_mode is not None and self._is_near
         if max_nbytes is not None and is_lending:
             is_writable = mmap_mode != "r"
             self._new_lender = partial(Lender, max_nbytes, is_writable=is_writable)
@@ -152,6 +156,8 @@ class SpliceBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     ) -> Future[Any]:
         """Have a batch done; `callback` is given its future."""
         assert self._executor is not None
+        if self._is_near:
+            func = _with_files(func)
         lent = self._lend(func)
         future = self._executor.submit(_Batch(func) if lent is None else lent)
         if lent is not None:
@@ -213,6 +219,24 @@ class _Batch:
         calls = getattr(self._function, "items", None) or [(self._function,)]
         name = getattr(calls[0][0], "__qualname__", "something")
         return f"a batch of joblib, {len(calls)} times {name}"
+
+
+def _with_files(batch: Any) -> Any:
+    """Return a batch that names the files in which arguments of its calls lie."""
+    calls = [
+        (
+            function,
+            tuple(map(mapped, args)),
+            {name: mapped(value) for name, value in kwargs.items()},
+        )
+        for function, args, kwargs in getattr(batch, "items", ())
+    ]
+    values = (value for _, args, kwargs in calls for value in (*args, *kwargs.values()))
+    if not any(type(value) is Mapped for value in values):
+        return batch
+    named = copy.copy(batch)
+    named.items = calls
+    return named
 
 
 class _LentBatch:
