@@ -228,6 +228,44 @@ def test_a_call_that_takes_too_long_and_does_not_obey_is_ended() -> None:
         assert c.submit(os.getpid).get(timeout=20) not in pids
 
 
+class SlowToArrive:
+    """Takes ages to be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (600,)
+
+
+class SlowToLeave:
+    """Takes ages to be pickled."""
+
+    def __reduce__(self) -> Any:
+        time.sleep(600)
+        return int, ()
+
+
+@pytest.mark.slow
+def test_what_takes_too_long_to_travel_takes_too_long() -> None:
+    with session(worker_count=1) as c:
+        pids = c.apply(os.getpid)
+        c.submit(lambda: None).get(timeout=20)  # loads what takes functions by value
+        for call in (
+            c.submit(id, SlowToArrive(), sp_timeout=0.5),
+            c.submit(SlowToLeave, sp_timeout=0.5),
+        ):
+            with pytest.raises(splice.TimeoutError, match=r"took longer than 0.5 s"):
+                call.get(timeout=20)
+        kinds = [
+            c.map(function, [item], timeout=0.5, on_error="return")
+            for function, item in ((id, SlowToArrive()), (make, SlowToLeave))
+        ]
+        assert [type(each) for (each,) in kinds] == [splice.TimeoutError] * 2
+        assert c.apply(os.getpid) == pids
+
+
+def make(kind: type) -> Any:
+    return kind()
+
+
 # ---- the end
 
 

@@ -31,6 +31,7 @@ from splice.cluster.orders import (
     fold_outcomes,
 )
 from splice.cluster.packed import Packed, pack_error, pack_or_error
+from splice.net.passing import Interrupted
 from splice.shipping.installed import look_again
 
 
@@ -45,10 +46,6 @@ class Starred:
     def __call__(self, item: Iterable[Any], *extra: Any) -> Any:
         """Call it."""
         return self._function(*item, *extra)
-
-
-class Interrupted(BaseException):
-    """Raised in user code that is to be stopped; not for its ``except Exception``."""
 
 
 class Bench:

@@ -15,6 +15,10 @@ class Postponed(BaseException):
     """What is decoded needs a module that must be fetched first: try again where one may wait."""
 
 
+class Interrupted(BaseException):
+    """Raised in user code that is to be stopped; not for its ``except Exception``."""
+
+
 class Decoded:
     """The arguments of a request that had to wait for a module, in the place of their payload.
 
@@ -40,10 +44,10 @@ class Decoded:
 def pass_on(error: BaseException) -> None:
     """Raise what only came by while the user's object was at work.
 
-    That is the end of the process that sends, a wait for a module, and Ctrl-C: on the thread of a
-    loop that is none, for there it is raised by nobody but the object itself.
+    That is the end of the process that sends, a wait for a module, the stop of an item, and Ctrl-C:
+    on the thread of a loop that is none, for there it is raised by nobody but the object itself.
     """
-    if isinstance(error, ProcessKilled | Postponed):
+    if isinstance(error, ProcessKilled | Postponed | Interrupted):
         raise error
     if isinstance(error, KeyboardInterrupt):
         import asyncio  # loaded with the node, and this runs after a failure only
