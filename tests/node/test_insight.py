@@ -19,6 +19,10 @@ from splice import (
     runtime,
     sync,
 )
+from splice.actor.cell import Cell
+from splice.actor.handlers import NamedHandler
+from splice.actor.info import _whom
+from splice.actor.promise import Promise
 from splice.node.dump import TIED_LINES, dump_of
 from splice.node.node import Node
 from splice.testing.simulation import Simulation
@@ -378,3 +382,20 @@ def test_a_signal_has_the_node_dumped(sim, one):
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert file.getvalue().startswith(f"node {one.address}, ")
+
+
+def test_whom_a_process_waits_for_is_found_over_any_number_of_promises(sim, one):
+    owed = last = Promise(one.scheduler)
+    for _ in range(5000):
+        follower = Promise(one.scheduler)
+        follower.value = owed  # as `then` and an answer that is a promise leave it
+        owed = follower
+    cell = Cell(one.scheduler, "clerk")
+    last.target, last.handler = cell, NamedHandler("hold")
+    assert list(_whom(owed)) == [f"process clerk.hold at {one.address}/clerk"]
+
+
+def test_an_answer_that_is_just_coming_does_not_upset_a_dump(sim, one):
+    coming = Promise(one.scheduler)
+    coming.value = [1, 2]  # the state is written last
+    assert list(_whom(coming)) == []

@@ -220,16 +220,21 @@ def _frames_of(coroutine: Any) -> Iterator[FrameType]:
 
 def _whom(promise: Promise | None) -> Iterator[str]:
     """Yield who owes a promise, found through those that it follows."""
-    if promise is None or promise.state != PENDING:
-        return
-    owed = promise.value
-    if isinstance(owed, Promise):
-        yield from _whom(owed)
-    elif type(owed) is list and owed:
-        for one in owed:
-            yield from _whom(one)
-    elif promise.handler is not None:  # also where its process will settle a Deferred
-        yield f"{promise.describe()}{_where(promise.target)}"
+    to_do: list[Any] = [promise]
+    seen: set[int] = set()
+    while to_do:
+        owed = to_do.pop()
+        # seen from another thread, a list may be the user's: an answer that is just coming
+        if not isinstance(owed, Promise) or owed.state != PENDING or id(owed) in seen:
+            continue
+        seen.add(id(owed))
+        others = owed.value
+        if isinstance(others, Promise):
+            to_do.append(others)
+        elif type(others) is list and others:
+            to_do += reversed(others)
+        elif owed.handler is not None:  # also where its process will settle a Deferred
+            yield f"{owed.describe()}{_where(owed.target)}"
 
 
 def _named(target: Any) -> str:
