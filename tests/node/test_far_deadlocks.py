@@ -431,3 +431,19 @@ def test_a_malformed_probe_is_ignored(sim: Simulation) -> None:
         return sync(a.echo("alive"))
 
     assert sim.run(one, scenario) == "alive"
+
+
+def test_a_lost_node_is_not_remembered_by_the_prober():
+    class Slow(Process):
+        def nap(self, seconds):
+            runtime.sleep(seconds)
+
+    sim = Simulation(seed=1)
+    one, two = sim.node(), sim.node()
+    slow = sim.run(one, lambda: runtime.spawn(Slow).sp_url)
+    sim.run(two, lambda: sync(runtime.connect(slow).nap(20)))
+    assert len(one.exchange.prober._newest) == 1
+    sim.kill(two)
+    sim.advance(60)
+    assert one.exchange.prober._newest == {}
+    sim.close()

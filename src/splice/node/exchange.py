@@ -409,6 +409,7 @@ class Exchange:
         """Fail what the lost node owed; end what was linked over it, or drawn from there."""
         self.drawers.lost(peer.incarnation, error)
         self.owing.pop(peer, None)
+        self.prober.forget(peer)
         self.crowds.lost(peer)
         if self.held is not None:
             self.held.lost(peer)

@@ -107,6 +107,10 @@ class Prober:
         self.is_awake = True
         self._node.loop.call_later(self._delay, self._take_note)
 
+    def forget(self, peer: Peer) -> None:
+        """Let go of a lost node."""
+        self._newest.pop(peer, None)
+
     def _take_note(self) -> None:
         """Note the new requests that were not answered at once."""
         self.is_awake = False
