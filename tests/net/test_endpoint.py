@@ -21,6 +21,7 @@ from splice.config import Config
 from splice.net import places, sockets
 from splice.net.endpoint import Endpoint
 from splice.net.keys import Keys
+from splice.net.sockets import Around
 from splice.net.wire import Buffer, Down
 
 KEYS = Keys(bytes(32))
@@ -70,13 +71,16 @@ class Ear:
 class End:
     """An endpoint and its ear."""
 
-    def __init__(self, keys: Keys = KEYS, **settings: Any) -> None:
+    def __init__(
+        self, keys: Keys = KEYS, around: Around | None = None, **settings: Any
+    ) -> None:
         self.ear = Ear()
         self.wire = Endpoint(
             loop=asyncio.get_running_loop(),
             config=Config(**settings),
             keys=keys,
             listener=self.ear,
+            around=around,
         )
         self.tcp = self.wire.addresses[0]
         self.port = places.split_address(self.tcp)[1]
@@ -224,6 +228,31 @@ def test_a_flood_both_ways_does_not_stall(transport):
                     ):
                         sent[end] += 1
                 await asyncio.sleep(0)
+
+    run(story)
+
+
+@both
+@pytest.mark.parametrize("answers", [0, 1], ids=["silent", "answered"])
+def test_what_waits_behind_a_message_is_read_whether_its_turn_sends_or_not(
+    transport, answers
+):
+    count = 200  # more than are read in a turn of the loop
+
+    async def story():
+        talk: list[int] = []
+
+        def turn(bring: Callable[[], None]) -> None:
+            bring()
+            for there in talk:
+                other.wire.send(there, [b"answer"])
+
+        async with ends({}, {"around": turn}) as (one, other):
+            here, there = await one.reach(other)
+            talk += [there] * answers
+            for _ in range(count):
+                one.wire.send(here, [b"question"])
+            await other.ear.until(lambda: len(other.ear.parts) == count)
 
     run(story)
 

@@ -41,7 +41,7 @@ from splice.net.actions import (
     Lost,
     Transmit,
 )
-from splice.net.frames import Header, Kind
+from splice.net.frames import NUMBERED, Header, Kind, pack_header
 from splice.net.inbound import Inbound, Standing
 from splice.net.outbound import Flight, Outbound
 from splice.net.outbound import Outgoing as Outgoing
@@ -191,7 +191,7 @@ class Channel:
             self.frames_dropped += 1
             return []
         self._heard = now
-        if header.kind.is_numbered:
+        if header.kind in NUMBERED:
             return self._on_mail(header, parts, now)
         if header.kind is Kind.BYE:
             return self._end(_SHUT_DOWN)
@@ -208,8 +208,7 @@ class Channel:
     def on_delivered(self, now: float) -> list[Action]:
         """Note that the batch of the last `Deliver` stands in its mailboxes."""
         actions: list[Action] = []
-        at_once = self.inbound.confirm()
-        self.inbound.remind(now if at_once else now + self._config.ack_delay)
+        self.inbound.confirm(now, self._config.ack_delay)
         if self.connections and self._retry_at is None:
             self._transmit(now, actions)
             if self.inbound.ack_due <= now:
@@ -228,7 +227,8 @@ class Channel:
             if self._retry_at is not None:
                 return self._retry_at
             beat = self._last_sent + self._config.beat_interval
-            return min(self.inbound.ack_due, beat)
+            ack_due = self.inbound.ack_due
+            return min(ack_due, beat)
         if not self.is_fresh:
             return self._lost_at()
         oldest = self.outbound.oldest()
@@ -265,10 +265,8 @@ class Channel:
             if whole:
                 # first, for it may hold the refusal of what its header acknowledges
                 actions.append(Deliver(whole[0], whole[1:]))
-            elif self.inbound.confirm():
-                self.inbound.remind(now)
             else:
-                self.inbound.remind(now + self._config.ack_delay)
+                self.inbound.confirm(now, self._config.ack_delay)
         else:
             self.inbound.remind(now + self._config.ack_delay)
         actions += self._on_ack(header)
@@ -284,11 +282,13 @@ class Channel:
         return self.inbound.judge(mail.sequence)
 
     def _on_ack(self, header: Header) -> list[Action]:
-        self.outbound.grant(header.credit)
-        if header.ack > self.outbound.sequence:
+        outbound = self.outbound
+        if header.credit > outbound.credit:
+            outbound.grant(header.credit)
+        if header.ack > outbound.sequence:
             self.frames_dropped += 1
             return []
-        messages = self.outbound.acknowledge(header.ack)
+        messages = outbound.acknowledge(header.ack)
         return [Delivered(messages)] if messages else []
 
     def _ask(self, now: float) -> list[Action]:
@@ -321,7 +321,7 @@ class Channel:
         self, kind: Kind, sequence: int, ack: int, flight: Flight | None = None
     ) -> bytes:
         assert self.peer is not None, "an attached channel is bound"
-        return Header(
+        return pack_header(
             kind,
             self.epoch,
             self.me,
@@ -331,8 +331,8 @@ class Channel:
             self.inbound.credit.granted,
             flight.cost if flight else 0,
             flight.requests if flight else 0,
-            flight.buffers if flight else 0,
-        ).encode()
+            len(flight.parts) - 1 if flight else 0,
+        )
 
     def _lost_at(self) -> float:
         # a busy node may have been silent for long when its connection breaks: it gets

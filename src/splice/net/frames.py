@@ -27,6 +27,7 @@ import pickle
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import partial
 from typing import Final, NamedTuple
 
 from splice.config import PROTOCOL_VERSION
@@ -67,11 +68,16 @@ class Kind(IntEnum):
     @property
     def is_numbered(self) -> bool:
         """It is part of the mail: numbered, and kept until it is acknowledged."""
-        return self in _NUMBERED
+        return self in NUMBERED
 
 
-_NUMBERED: Final = (Kind.MAIL, Kind.PIECE, Kind.PLAN)
+NUMBERED: Final = (Kind.MAIL, Kind.PIECE, Kind.PLAN)
+"""Kinds that are mail; looked through without a call for every frame."""
+
 _KINDS: Final = {int(kind): kind for kind in Kind}
+
+pack_header: Final = partial(_HEADER.pack, FRAME, PROTOCOL_VERSION)
+"""Return a header as it stands on the wire, given the fields of a `Header` in their order."""
 
 
 class Header(NamedTuple):
@@ -104,7 +110,7 @@ class Header(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the header as it stands on the wire."""
-        return _HEADER.pack(FRAME, PROTOCOL_VERSION, *self)
+        return pack_header(*self)
 
 
 def join(parts: list[Buffer]) -> list[Buffer]:
@@ -146,7 +152,7 @@ def decode_header(parts: Sequence[Buffer]) -> Header:
     if kind not in _KINDS:
         raise FrameError(f"a frame of the unknown kind {kind}")
     header = Header(_KINDS[kind], *numbers)
-    expected = 2 + header.buffers if header.kind.is_numbered else 1
+    expected = 2 + header.buffers if header.kind in NUMBERED else 1
     if len(parts) != expected:
         raise FrameError(
             f"a {header.kind.name.lower()} frame with {header.buffers} buffers has "

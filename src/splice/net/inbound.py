@@ -91,11 +91,15 @@ class Inbound:
         if dropped.requests:
             self.credit.drop(dropped.requests, dropped.size)
 
-    def confirm(self) -> bool:
-        """Note that what was received is delivered; True: acknowledge at once."""
+    def confirm(self, now: float, delay: float) -> None:
+        """Note that what was received is delivered; acknowledge it `delay` seconds later.
+
+        Or now, where many frames have not been acknowledged.
+        """
         self.delivered = self.received
         self._unacked_frames += 1
-        return self._unacked_frames >= ACK_FRAMES
+        when = now if self._unacked_frames >= ACK_FRAMES else now + delay
+        self.ack_due = min(self.ack_due, when)
 
     def remind(self, when: float) -> None:
         """Let an acknowledgement go out at `when` at the latest."""

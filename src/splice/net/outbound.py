@@ -36,6 +36,9 @@ PIECES: Final = 8
 """Pieces of large messages on the way at once: enough to keep a fast line busy, and all that a
 small message has to wait for."""
 
+_COUNTED: Final = (REQUEST, TELL)
+"""What is given back as credit when it was handled."""
+
 
 class Outgoing:
     """One message on its way to another node; thousands a turn, hence nothing but slots.
@@ -131,11 +134,6 @@ class Flight:
         self.requests = requests
         self.ack = 0
         self.tries = 0
-
-    @property
-    def buffers(self) -> int:
-        """Parts behind the batch."""
-        return len(self.parts) - 1
 
 
 class Outbound:
@@ -253,6 +251,8 @@ class Outbound:
                 it, has to wait for a later frame.
         """
         if self._cursor == len(self.flights):
+            if not (self.mail or self.prompt or self.bulk.waiting or self._is_given_up):
+                return None  # as nearly always the second time
             flight = self._build()
             if flight is None:
                 return None
@@ -280,10 +280,12 @@ class Outbound:
     def acknowledge(self, ack: int) -> list[Outgoing]:
         """Drop what was delivered and return the messages of it that somebody asks about."""
         told: list[Outgoing] = []
-        while self.flights and self.flights[0].sequence <= ack:
-            flight = self.flights.popleft()
+        flights = self.flights
+        while flights and flights[0].sequence <= ack:
+            flight = flights.popleft()
             self._fly(-flight.size)
-            self._cursor = max(0, self._cursor - 1)
+            if self._cursor:
+                self._cursor -= 1
             told += [m for m in flight.messages if m.delivery is not None]
         return told
 
@@ -340,6 +342,8 @@ class Outbound:
         has_credit = self.spent < self.credit
         if self.prompt or (has_credit and (self.mail or self.bulk.has_small)):
             messages, cost = self._take()
+            if len(messages) == 1:
+                return self._build_one(messages, cost)
             if messages:
                 return self._build_mail(messages, cost)
         if not self.bulk.waiting:
@@ -368,12 +372,29 @@ class Outbound:
             requests=kinds.count(REQUEST) + kinds.count(TELL),
         )
 
+    def _build_one(self, messages: list[Outgoing], cost: int) -> Flight:
+        """Build the frame of a single message, which somebody may be waiting for."""
+        message = messages[0]
+        entry = message.entry
+        self.spent += cost
+        self.waiting_bytes -= message.size
+        self._fly(message.size)
+        return Flight(
+            self._number(),
+            Kind.MAIL,
+            [encode_batch([entry]), *message.buffers],
+            messages,
+            size=message.size,
+            cost=cost,
+            requests=1 if entry[0] in _COUNTED else 0,
+        )
+
     def _build_plan(self) -> Flight | None:
         if not self.bulk.may_begin(self.spent < self.credit):
             return None
         message, plan = self.bulk.begin()
         self._left, self._is_free = message.size, message.prompt
-        requests = int(message.entry[0] in (REQUEST, TELL))
+        requests = int(message.entry[0] in _COUNTED)
         return Flight(self._number(), Kind.PLAN, [plan], [], requests=requests)
 
     def _build_piece(self) -> Flight:

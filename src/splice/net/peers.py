@@ -346,7 +346,8 @@ class Peers:
         finally:
             self._acting -= 1
         self._tend(peer, now)
-        self.flush()
+        if self._dirty:
+            self.flush()
 
     def _do(self, peer: Peer, actions: list[Action], now: float) -> None:
         is_full = False
@@ -378,7 +379,8 @@ class Peers:
             cause = self._malformed(peer, error)
             self._do(peer, peer.channel.lose(cause), now)
             return
-        self._do(peer, peer.channel.on_delivered(now), now)
+        if actions := peer.channel.on_delivered(now):
+            self._do(peer, actions, now)
 
     def _malformed(self, peer: Peer, error: FrameError) -> Cause:
         """Count a frame that a member should not have sent; returns what to say of it."""
@@ -392,7 +394,8 @@ class Peers:
         """Dial a node that is needed, and set the timer for its channel."""
         channel = peer.channel
         if (
-            channel.needs_connection
+            not channel.connections
+            and channel.needs_connection
             and peer.dialled is None
             and self._closed is None
             and peer.may_be_dialled(self._machine)

@@ -100,8 +100,8 @@ class Socket:
     """
 
     __slots__ = (
-        "_descriptor", "_is_scheduled", "_is_serving", "_loop", "_on_parts", "_read",
-        "frame", "zmq",
+        "_around", "_descriptor", "_has_looked", "_is_scheduled", "_is_serving", "_loop",
+        "_on_parts", "_serve", "frame", "zmq",
     )  # fmt: skip
 
     def __init__(
@@ -112,14 +112,17 @@ class Socket:
         around: Around | None = None,
     ) -> None:
         self._loop = loop
-        self._read = self.serve if around is None else partial(around, self.serve)
+        self._around = around
+        self._serve = self.serve if around is None else partial(around, self.serve)
         self.zmq = socket
         self.frame: zmq.Frame | None = None  # first of the message at hand
         self._on_parts = on_parts
         self._is_scheduled = False
         self._is_serving = False  # then it looks again by itself
+        self._has_looked = False
         self._descriptor = int(socket.fd)
-        loop.add_reader(self._descriptor, self._read)
+        on_edge = self._serve if around is None else self._on_edge
+        loop.add_reader(self._descriptor, on_edge)
         self.look_again()
 
     def send(self, parts: Sequence[Buffer]) -> None:
@@ -132,13 +135,35 @@ class Socket:
         last = len(parts) - 1
         for place, part in enumerate(parts):
             flags = _MORE if place < last else _LAST
-            if _size(part) < UNCOPIED_BYTES:
+            size = part.nbytes if type(part) is memoryview else len(part)
+            if size < UNCOPIED_BYTES:
                 self.zmq.send(part, flags)
             else:
                 # pyzmq keeps the object, but only a view keeps a bytearray from moving
                 self.zmq.send(memoryview(part), flags, copy=False)
         if not self._is_serving:
             self.look_again()
+
+    def _on_edge(self) -> None:
+        """Hand on the first message, and have it answered, before looking for others.
+
+        There is one, nearly always, and its answer has this socket look again anyway: to ask
+        ZeroMQ costs as much as to send.
+        """
+        assert self._around is not None
+        self._has_looked = False
+        try:
+            self._around(self._serve_first)
+        finally:
+            if not self._has_looked:
+                self.look_again()
+
+    def _serve_first(self) -> None:
+        self._is_serving = True
+        try:
+            self.read_one()
+        finally:
+            self._is_serving = False
 
     def serve(self) -> None:
         """Hand on the messages that are there, up to a limit, then let the loop go on."""
@@ -161,21 +186,22 @@ class Socket:
         if self.zmq.closed or not int(self.zmq.get(_EVENTS)) & _READABLE:
             return False
         frame = self.frame = self.zmq.recv(_LAST, copy=False)
-        frames = [frame]
+        parts: list[Buffer] = [_content(frame)]
         while frame.more:
             frame = self.zmq.recv(_LAST, copy=False)
-            frames.append(frame)
-        self._on_parts(_contents(frames))
+            parts.append(_content(frame))
+        self._on_parts(parts)
         self.frame = None  # it may hold megabytes
         return True
 
     def look_again(self) -> None:
         """Come back in the loop's next turn if something is there; no edge will tell."""
+        self._has_looked = True
         if self._is_scheduled or self.zmq.closed:
             return
         if int(self.zmq.get(_EVENTS)) & _READABLE:
             self._is_scheduled = True
-            self._loop.call_soon(self._read)
+            self._loop.call_soon(self._serve)
 
     def close(self) -> None:
         """Close the socket; what is unsent is dropped.
@@ -190,15 +216,9 @@ class Socket:
         self.zmq.close(0)
 
 
-def _contents(frames: list[zmq.Frame]) -> list[Buffer]:
-    """Return the parts as they were sent, the large ones uncopied."""
-    return [
-        frame.bytes if len(frame) < UNCOPIED_BYTES else frame.buffer for frame in frames
-    ]
-
-
-def _size(part: Buffer) -> int:
-    return part.nbytes if isinstance(part, memoryview) else len(part)
+def _content(frame: zmq.Frame) -> Buffer:
+    """Return a part as it was sent, a large one uncopied."""
+    return frame.bytes if len(frame) < UNCOPIED_BYTES else frame.buffer
 
 
 def _ms(seconds: float) -> int:

@@ -98,10 +98,11 @@ class Credit:
         self._window.lent += self._out - self._held
 
     def take_in(self, cost: int, requests: int) -> None:
-        """Note mail that has come."""
-        self._out += cost
-        self._requests += requests
-        self._settle(0)
+        """Note mail that has come; answers alone cost nothing, and change nothing."""
+        if cost or requests or self._out:
+            self._out += cost
+            self._requests += requests
+            self._settle(0)
 
     def give_back(self) -> None:
         """Let as much come again as was handled since the last time."""
@@ -120,7 +121,7 @@ class Credit:
     def is_worth_telling(self) -> bool:
         """The grant has grown so much that the other side should hear of it now."""
         grown = self.granted - self.advertised
-        return grown > 0 and grown >= self._held // 4
+        return grown > 0 and grown >= (self.granted - self._given_back) // 4
 
     @property
     def _held(self) -> int:
@@ -136,6 +137,7 @@ class Credit:
             self._borrow()
 
     def _borrow(self) -> None:
-        more = self._window.room_for(self._held) - self._held
+        held = self.granted - self._given_back
+        more = self._window.room_for(held) - held
         self._window.lent += more
         self.granted += more
