@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+
+from splice.actor import directory as module
 from splice.actor.directory import PAST_NAMES, Directory
 from splice.actor.process import Process
 from splice.testing.actors import World
@@ -64,3 +67,13 @@ def test_the_mail_of_a_process_can_be_counted(world: World) -> None:
     assert world.cell(clerk).mail() == 7
     world.settle()
     assert world.cell(clerk).mail() == 0
+
+
+def test_who_is_made_after_it_was_shrunk_is_found(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SHRINK_MASK", 0)
+    monkeypatch.setattr(module, "SPARSE_BYTES", 0)
+    world.kill(world.spawn(Clerk))
+    made = world.cell(world.spawn(Clerk, name="clerk"))
+    assert world.scheduler.directory.get("clerk") is made

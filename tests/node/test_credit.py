@@ -11,6 +11,7 @@ from splice import Deferred, Process, ProcessStopped, runtime, tell
 from splice.config import Config
 from splice.net.window import FIRST_CREDIT
 from splice.node.node import Node
+from splice.node.replies import size_of_request, size_with
 from splice.testing.simulation import Simulation
 from splice.uri import url
 
@@ -144,3 +145,17 @@ def test_other_processes_of_the_node_are_answered_meanwhile(sim: Simulation) -> 
         return answer
 
     assert sim.run(two, act) == 7
+
+
+@pytest.mark.parametrize(
+    ("args", "buffers"),
+    [
+        ((), []),
+        ((1, None, "word", b"bytes"), []),
+        (("word",), [b"beside it"]),
+        (["encoded", b"stream", 1], [b"beside it"]),
+    ],
+    ids=["empty", "plain", "buffer", "encoded"],
+)
+def test_a_request_weighs_its_arguments_and_the_name_of_its_handler(args, buffers):
+    assert size_of_request(args, None, "take", buffers) == size_with(args, buffers) + 4

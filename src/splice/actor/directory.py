@@ -28,11 +28,14 @@ class Directory:
     """Who lives on a node.  Node's thread only.
 
     Attributes:
+        get: returns the process of a name or id, or None; the dictionary's own method, as every
+            message from afar calls it.
         on_name: called with the name of a process that was just made, or None.
     """
 
     def __init__(self) -> None:
         self._cells: dict[Resource, Cell] = {}
+        self.get: Callable[[Resource], Cell | None] = self._cells.get
         self._next = 1
         self._past: dict[str, None] = {}
         self._removals = 0
@@ -70,10 +73,7 @@ class Directory:
         # a dictionary never gets smaller by itself: a million that were would cost 40 MB
         if getsizeof(self._cells) > SPARSE_BYTES * (len(self._cells) + 1000):
             self._cells = dict(self._cells)
-
-    def get(self, ident: Resource) -> Cell | None:
-        """Return the process of that name or id, or None."""
-        return self._cells.get(ident)
+            self.get = self._cells.get
 
     def was_used(self, ident: Resource) -> bool:
         """Tell whether a process bore that id, or that name not too long ago."""

@@ -16,6 +16,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from splice.actor.cell import Cell
 from splice.actor.handlers import NamedHandler, handlers_of
 from splice.actor.limited import LimitedCell
 from splice.actor.promise import PENDING, VALUE, Promise, Tell
@@ -306,7 +307,11 @@ class Exchange:
         message.target = cell
         message.handler = handler or NamedHandler(name)
         cell.put(message)
-        if isinstance(cell, LimitedCell) and not cell.take_place():
+        if (
+            type(cell) is not Cell
+            and isinstance(cell, LimitedCell)
+            and not cell.take_place()
+        ):
             self.crowds.note(peer, cell)
         return False
 
@@ -384,13 +389,16 @@ class Exchange:
     def on_delivered(self, peer: Peer, messages: list[Outgoing]) -> None:
         """Settle the promises of delivery of tells that were acknowledged."""
         dialogue = self._dialogues.get(peer)
-        held = dialogue.held if dialogue is not None else None
+        if dialogue is None:
+            return
+        asked, held = dialogue.asked, dialogue.held
         for message in messages:
-            if held and message.entry[1] in held:  # its word comes later
-                held.remove(message.entry[1])
+            ident = message.entry[1]
+            if held and ident in held:  # its word comes later
+                held.remove(ident)
                 continue
-            promise = self.owed(peer, message.entry[1])
-            if promise is not None:
+            promise = asked.pop(ident, None)
+            if promise is not None and promise.state == PENDING:
                 promise.resolve(None)
 
     def on_failed(

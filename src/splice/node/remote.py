@@ -88,13 +88,27 @@ class Remote:
         self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
     ) -> Promise:
         """Send a message and return the promise of its answer.  Thread-safe."""
-        return self._send(Promise(self, handler), args, kwargs)
+        message = Promise(self, handler)
+        buffers: list[Any] = []
+        packed = encode_arguments(args, kwargs, buffers)
+        if get_ident() == self.scheduler.thread:
+            self.node.exchange.send_request(message, self, packed, buffers, self.waits)
+        else:
+            self.node.room.post(message, self, packed, buffers)
+        return message
 
     def tell(
         self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
     ) -> Promise:
         """Send a message without an answer; a promise of delivery.  Thread-safe."""
-        return self._send(Tell(self, handler), args, kwargs)
+        message = Tell(self, handler)
+        buffers: list[Any] = []  # the lines of `ask`, for a call costs too much
+        packed = encode_arguments(args, kwargs, buffers)
+        if get_ident() == self.scheduler.thread:
+            self.node.exchange.send_request(message, self, packed, buffers, self.waits)
+        else:
+            self.node.room.post(message, self, packed, buffers)
+        return message
 
     def pack_tell(
         self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
@@ -109,17 +123,6 @@ class Remote:
             return message
 
         return send
-
-    def _send(
-        self, message: Promise, args: tuple[Any, ...], kwargs: dict[str, Any] | None
-    ) -> Promise:
-        buffers: list[Any] = []
-        packed = encode_arguments(args, kwargs, buffers)
-        if get_ident() == self.scheduler.thread:
-            self.node.exchange.send_request(message, self, packed, buffers, self.waits)
-        else:
-            self.node.room.post(message, self, packed, buffers)
-        return message
 
     def stop(self) -> Promise:
         """Stop the process as `runtime.stop` does; a promise of its end."""
