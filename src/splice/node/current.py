@@ -7,7 +7,7 @@ here how it is started.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from splice.actor.context import current_cell
 
@@ -26,7 +26,9 @@ def current_node() -> Node | None:
     """Return the node that the running code belongs to, or None outside of any."""
     cell = current_cell()
     if cell is not None:
-        return cast("Node", cell.scheduler.home)
+        home: Any = cell.scheduler.home  # no `cast`, which is a call
+        here: Node = home
+        return here
     node: Node | None = decoding.get()
     return node
 

@@ -182,13 +182,8 @@ class Node:
         self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None
     ) -> Promise:
         """Make a process here; a promise of its proxy.  Thread-safe."""
-        if get_ident() == self.scheduler.thread:
-            return self._spawn(cls, args, kwargs, name)
-        return self.promise_of(self._spawn, cls, args, kwargs, name)
-
-    def _spawn(
-        self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None
-    ) -> Promise:
+        if get_ident() != self.scheduler.thread:
+            return self.promise_of(self.spawn, cls, args, kwargs, name)
         if not self._has_many and len(self.scheduler.directory) >= MANY_PROCESSES:
             self._has_many = True
             gc.set_threshold(*GC_THRESHOLDS)
@@ -207,7 +202,7 @@ class Node:
         errors: list[Exception] = []
         for start in range(0, count, SPAWN_PORTION):
             number = min(SPAWN_PORTION, count - start)
-            promises = [self._spawn(cls, args, kwargs, None) for _ in range(number)]
+            promises = [self.spawn(cls, args, kwargs, None) for _ in range(number)]
             made = Promise(self.scheduler)
             promises[-1].add_waiter(AllMade(promises, made))
             try:

@@ -241,7 +241,11 @@ class Runtime(Timing, Insight, Fates):
             BaseException: what the constructor raised.
             CannotWait: called where waiting would stop the loop; use `spawn_nowait`.
         """
-        if sp_super is None and not sp_link:  # nearly always: spare it a detour
+        if sp_super is None and not sp_link:  # nearly always: spare it detours
+            if sp_dest is None:
+                cls, args, kwargs = as_class(what, args, kwargs)
+                node = node_here()
+                return node.spawn(cls, *node.copied(cls, args, kwargs), sp_id).get()
             return self._spawn(what, args, kwargs, sp_id, sp_dest).get()
         options = {"sp_id": sp_id, "sp_dest": sp_dest, "sp_link": sp_link}
         made = self.spawn_nowait(what, *args, sp_super=sp_super, **options, **kwargs)
