@@ -77,8 +77,8 @@ class Config:
     """Bytes after which a frame is closed, for the same reason."""
 
     piece_bytes: int = 2**20
-    """Bytes of a message that travel at once; a larger one goes in pieces of this size, with
-    others between them.  A piece takes a millisecond on a gigabit line."""
+    """Bytes of a message that travel at once; one larger by more than an eighth goes in pieces of
+    this size, with others between them.  A piece takes a millisecond on a gigabit line."""
 
     out_of_band_bytes: int = 64 * 1024
     """Buffers from this size on travel as parts of their own, without a copy; below it a

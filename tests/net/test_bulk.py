@@ -197,3 +197,11 @@ def test_a_piece_that_fits_no_plan_is_a_named_error(
     with pytest.raises(FrameError, match=complaint):  # noqa: PT012 - either may raise
         assembly.begin(plan, 0)
         assembly.add(piece)
+
+
+def test_a_message_slightly_larger_than_a_piece_goes_whole() -> None:
+    for extra, kinds in ((PIECE // 8, {Kind.MAIL}), (PIECE // 8 + 1, {Kind.PLAN})):
+        pair = Pair()
+        pair.send(Outgoing((REQUEST, 1, SHIP), (bytes(PIECE),), 1, size=PIECE + extra))
+        sent = pair.ends[0].outbound.flights
+        assert {sent[0].kind} == kinds

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _LENGTH: Final = struct.Struct("<Q")
 
+WHOLE: Final = 8
+"""A message of a piece and this part of one goes whole: an array of 1 MiB, and what stands around
+it, would take three frames."""
+
 NOTHING: Final = _LENGTH.pack(0)
 """The plan of no message: what has come of the last one is not wanted any more."""
 
@@ -47,7 +51,7 @@ class Queue:
     """The large messages of one channel, and those that must not overtake them.
 
     Args:
-        piece_bytes: what a piece has at most; a larger message is large.
+        piece_bytes: what a piece has at most; a message is large that has an eighth more.
 
     Attributes:
         waiting: in the order in which they came; the first one that was begun is being cut.
@@ -58,13 +62,14 @@ class Queue:
         self.waiting: deque[Outgoing] = deque()
         self.has_begun = False
         self._piece_bytes = piece_bytes
+        self._whole_bytes = piece_bytes + piece_bytes // WHOLE
         self._targets: Counter[Any] = Counter()
         self._pieces: Iterator[Buffer] = iter(())
         self._next: Buffer | None = None
 
     def wants(self, message: Outgoing) -> bool:
         """Tell whether a message is large, or must wait for one that is."""
-        if message.size > self._piece_bytes:
+        if message.size > self._whole_bytes:
             return True
         if message.prompt or not self.waiting:
             return False
@@ -80,7 +85,7 @@ class Queue:
     @property
     def has_small(self) -> bool:
         """One that need not wait any more stands in front: before all mail that comes later."""
-        return bool(self.waiting) and self.waiting[0].size <= self._piece_bytes
+        return bool(self.waiting) and self.waiting[0].size <= self._whole_bytes
 
     def next_small(self) -> Outgoing:
         """Take that one."""
