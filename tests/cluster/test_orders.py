@@ -1,11 +1,13 @@
 """Orders and outcomes travel as columns, and come back as they were."""
 
 import pickle
+from threading import Lock
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splice.cluster.bench import _pack_singly
 from splice.cluster.orders import (
     Order,
     Outcome,
@@ -78,3 +80,10 @@ def test_a_promise_of_memory_travels_as_itself():
     lent = Lent(None, ())
     [order] = unfold_orders(fold_orders([Order(1, 0, lent)]))
     assert order.items is lent
+
+
+def test_an_answer_that_cannot_travel_is_named_as_it_is_and_not_as_one_of_a_batch():
+    _, failures = _pack_singly([1, Lock()], [])
+    [(offset, packed)] = failures
+    assert offset == 1
+    assert str(packed.unpack_error()).startswith("value cannot travel")

@@ -30,7 +30,7 @@ from splice.cluster.orders import (
     Outcome,
     fold_outcomes,
 )
-from splice.cluster.packed import Packed, pack_error, pack_or_error
+from splice.cluster.packed import Packed, pack_error, pack_items, pack_or_error
 from splice.net.passing import Interrupted
 from splice.shipping.installed import look_again
 
@@ -194,7 +194,7 @@ class Bench:
         try:
             look_again()
             function, args, kwargs = order.items.unpack()
-            succeeded, packed = pack_or_error([function(*args, **kwargs)])
+            succeeded, packed = pack_or_error([function(*args, **kwargs)], pack_items)
         except Interrupted:
             raise
         except BaseException as error:
@@ -209,7 +209,7 @@ class Bench:
         packed: Packed | None
         try:
             values, failures = self._run(order)
-            succeeded, packed = pack_or_error(values)
+            succeeded, packed = pack_or_error(values, pack_items)
             if not succeeded:
                 packed, failures = _pack_singly(values, failures)
         except Interrupted:
@@ -272,7 +272,7 @@ def _pack_singly(
     good = list(values)
     failed = {offset for offset, _ in failures}
     for offset, value in enumerate(values):
-        succeeded, packed = pack_or_error([value])
+        succeeded, packed = pack_or_error(value)
         if not succeeded and offset not in failed:
             good[offset] = None
             failures = [*failures, (offset, packed)]

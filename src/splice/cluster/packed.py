@@ -7,7 +7,7 @@ its unpickling does, imports and all, never happens on a node's loop.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from splice.errors import SpliceError
@@ -86,10 +86,12 @@ def pack_error(error: BaseException, note: str = "") -> Packed:
     return Packed(encode_error(error, buffers, note=note), tuple(buffers))
 
 
-def pack_or_error(values: Sequence[Any]) -> tuple[bool, Packed]:
-    """Pack `values`, or the error that they cannot travel; the flag says which."""
+def pack_or_error(
+    value: Any, how: Callable[[Any], Packed] = pack
+) -> tuple[bool, Packed]:
+    """Pack `value`, or the error that it cannot travel; the flag says which."""
     try:
-        return True, pack_items(values)
+        return True, how(value)
     except SpliceError as error:
         return False, pack_error(error)
 

@@ -44,7 +44,6 @@ from splice.net.beside import Borrow, collector, wrapped
 from splice.net.culprit import find_culprit
 from splice.net.frames import MALFORMED
 from splice.net.passing import Decoded, pass_on
-from splice.net.spare import spares
 from splice.net.wire import Buffer
 
 Payload = Any
