@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splice.cluster.batches import SPLIT, Batch, Collector, Cutter, Part
-from splice.cluster.ledger import AHEAD_BATCHES, Given, Ledger, Share
+from splice.cluster.ledger import (
+    AHEAD_BATCHES,
+    AHEAD_BYTES,
+    RUN,
+    STOCK,
+    Given,
+    Ledger,
+    Share,
+)
 
 
 class Supplier:
@@ -75,12 +83,48 @@ def test_the_last_batches_wait_for_whoever_is_free():
 
 
 def test_quick_batches_of_a_fixed_size_are_given_further_ahead():
-    ledger, items = ledger_of(range(1000), "a")
+    ledger, items = ledger_of(range(10 * AHEAD_BATCHES), "a")
     give(ledger, items)
     answer(ledger, "a", 1e-6)
     answer(ledger, "a", 1e-6)
     give(ledger, items)
     assert len(ledger.held_by("a")) == AHEAD_BATCHES
+
+
+def test_large_batches_are_not_given_far_ahead_however_quick_they_are():
+    ledger, items = ledger_of(range(1000), "a")
+    items.share.pace.record(1, 1e-6, AHEAD_BYTES // 4)
+    give(ledger, items)
+    assert len(ledger.held_by("a")) == 4
+    items.share.pace.record(1, 1e-6, 10 * AHEAD_BYTES)
+    assert items.share.stock() == STOCK
+
+
+def test_what_items_weigh_counts_as_much_as_their_answers():
+    ledger, _ = ledger_of((), "a")
+    calls = Share()
+    ledger.supply(calls, [Batch(0, 1, None, size_bytes=500)])
+    give(ledger)
+    ledger.done("a", ledger.held_by("a")[0].ticket, 1.0, 200)
+    assert calls.pace.bytes_for(1) == 700
+
+
+def test_neighbours_of_a_stock_go_to_one_worker_as_long_as_nobody_starves():
+    ledger, items = ledger_of(range(10_000), "a", "b")
+    items.share.pace.record(1000, 1e-3)
+    given = give(ledger, items)
+    assert [start for worker, start in given if worker == "a"][2 : 2 + RUN] == list(
+        range(2 * STOCK, 2 * STOCK + RUN)
+    )
+    held = [len(ledger.held_by(worker)) for worker in "ab"]
+    assert abs(held[0] - held[1]) <= RUN
+
+
+def test_long_batches_of_a_stock_are_dealt_out_one_by_one():
+    ledger, items = ledger_of(range(10_000), "a", "b")
+    items.share.pace.record(1, 1e-3)
+    workers = [worker for worker, _ in give(ledger, items)]
+    assert workers == ["a", "b"] * (len(workers) // 2)
 
 
 def test_a_worker_that_comes_later_gets_its_batches():
@@ -400,7 +444,7 @@ class Farm:
             return
         given_ = self.in_work[worker].popleft()
         self.try_(given_)
-        seconds = 0.001 * (choice % 7)
+        seconds = 0.001 * (choice % 7) if choice % 2 else 1e-6  # stocks of all sizes
         assert self.ledger.done(worker, given_.ticket, seconds) is given_
         if choice % 3 or not self.ledger.again(given_):
             self.settle(given_)

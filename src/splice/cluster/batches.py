@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from splice.errors import InternalError
 
@@ -55,6 +55,7 @@ class Batch:
         offset: where in `items` the first one is.
         losses: how often it may have been in work when its worker was lost, or was retried.
         is_void: nobody wants its outcome any more.
+        size_bytes: about how many bytes its items have on their way.
     """
 
     start: int
@@ -63,6 +64,7 @@ class Batch:
     offset: int = 0
     losses: int = 0
     is_void: bool = False
+    size_bytes: int = 0
 
     @property
     def end(self) -> int:
@@ -79,6 +81,7 @@ class Batch:
                 self.items,
                 self.offset + first,
                 self.losses + 1,
+                size_bytes=self.size_bytes * step // self.count,
             )
             for first in range(0, self.count, step)
         ]
@@ -104,7 +107,7 @@ class Pace:
         measured, before, size = self._sums
         self._sums = (
             measured * MEMORY + count,
-            before * MEMORY + max(seconds, 0.0),
+            before * MEMORY + (seconds if seconds > 0 else 0.0),
             size * MEMORY + size_bytes,
         )
 
@@ -112,6 +115,11 @@ class Pace:
         """Return what `count` items are expected to take; None before the first measurement."""
         measured, seconds, _ = self._sums
         return count * seconds / measured if measured else None
+
+    def bytes_for(self, count: int) -> float:
+        """Return how many bytes `count` items are expected to take; 0 where nobody knows."""
+        measured, _, size = self._sums
+        return count * size / measured if measured else 0.0
 
     def size(self, remaining: int | None) -> int:
         """Return how many items the next batch should have; `remaining` None: unknown.
@@ -207,9 +215,8 @@ class Cutter:
             raise error
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The outcome of neighbouring items.
+class Part(NamedTuple):
+    """The outcome of neighbouring items; a tuple, since there are many.
 
     Attributes:
         start: index of the first.
@@ -219,7 +226,7 @@ class Part:
     """
 
     start: int
-    count: int
+    count: int  # type: ignore[assignment]  # not how often a value stands in it
     values: Any
     failures: Sequence[tuple[int, Any]] = ()
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain, count
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from splice.actor.promise import ERROR, PENDING, Promise
 from splice.cluster.batches import Batch
@@ -162,12 +162,13 @@ class Hub:
             return
         orders: dict[Seat, list[Order]] = defaultdict(list)
         for given in self._ledger.give():
-            if self._is_wanted(given):
+            if type(given.share) is not Calls or self._is_wanted(given):
                 orders[given.worker].append(self._order(given))
         for seat, its in orders.items():
             self._send(seat, its)
         self._recall(self._ledger.recall())
         for work in list(self._maps.values()):
+            work.hand_on()
             if work.is_finished:
                 self._finish(work, None)
             else:
@@ -176,8 +177,7 @@ class Hub:
 
     def _is_wanted(self, given: Given[Seat]) -> bool:
         """Tell a call that it is given out, unless it was called off just before."""
-        call = given.batch.items
-        if not isinstance(call, Call) or call.begin():
+        if given.batch.items.begin():
             return True
         self._ledger.void(given)
         self._ledger.returned(given.worker, given.ticket)
@@ -185,7 +185,8 @@ class Hub:
         return False
 
     def _order(self, given: Given[Seat]) -> Order:
-        work, batch, seat = cast("Work", given.share), given.batch, given.worker
+        work: Any = given.share
+        batch, seat = given.batch, given.worker
         if work.function is None:
             return Order(given.ticket, work.number, batch.items.packed)
         if work.number not in seat.prepared:
@@ -231,25 +232,34 @@ class Hub:
         self._stir()
 
     def _take(self, seat: Seat, outcome: Outcome) -> None:
-        if outcome.kind == RETURNED:
-            given = self._ledger.returned(seat, outcome.ticket)
-        else:
-            size = outcome.values.size_bytes if outcome.values is not None else 0
-            given = self._ledger.done(seat, outcome.ticket, outcome.seconds, size)
-            if given is not None:
-                _tally(given, outcome, size)
+        ticket, kind, seconds, values, _ = outcome
+        if kind == RETURNED:
+            self._take_back(seat, ticket)
+            return
+        size = values.size_bytes if values is not None else 0
+        given = self._ledger.done(seat, ticket, seconds, size)
         if given is None:
             return
-        work, batch = cast("Work", given.share), given.batch
-        if outcome.kind == RETURNED and isinstance(batch.items, Call):
-            batch.is_void = batch.is_void or batch.items.verdict is not None
-        if outcome.kind == DONE:
+        work: Any = given.share
+        batch = given.batch
+        seat.tally.count(batch.count, batch.size_bytes, size, seconds)
+        if kind == DONE:
             if not batch.is_void or work.function is None:
                 work.settle(batch, outcome)
         elif batch.is_void:
             self._stopped(given)
-        elif outcome.kind != RETURNED:
+        else:
             self._timed_out(given)
+
+    def _take_back(self, seat: Seat, ticket: int) -> None:
+        given = self._ledger.returned(seat, ticket)
+        if given is None:
+            return
+        batch = given.batch
+        if isinstance(batch.items, Call):
+            batch.is_void = batch.is_void or batch.items.verdict is not None
+        if batch.is_void:
+            self._stopped(given)
 
     def _stopped(self, given: Given[Seat]) -> None:
         if isinstance(given.share, Calls):
@@ -418,14 +428,6 @@ class _Heard:
 
     def settled(self, promise: Promise) -> None:
         self.hub.heard(self.seat, promise)
-
-
-def _tally(given: Given[Seat], outcome: Outcome, size_bytes: int) -> None:
-    items = given.batch.items
-    sent = items.packed if isinstance(items, Call) else items
-    given.worker.tally.count(
-        given.batch.count, sent.size_bytes, size_bytes, outcome.seconds
-    )
 
 
 def _by_seat(given: Iterable[Given[Seat]]) -> dict[Seat, list[int]]:

@@ -14,12 +14,12 @@ wait for the next message; another one that has nothing to do gets from its stoc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Generic, TypeVar
 
-from splice.cluster.batches import Batch, Pace
+from splice.cluster.batches import FLOOR_SECONDS, Batch, Pace
 
 AHEAD_SECONDS: Final = 0.01
 """Seconds of work that a worker has in stock: several round trips of a busy hub."""
@@ -28,8 +28,20 @@ STOCK: Final = 2
 """Batches that a worker has at least, the one in work included: while one is worked on, the next
 is on its way."""
 
-AHEAD_BATCHES: Final = 128
-"""Batches that a worker has at most: they are what is given out again with it."""
+AHEAD_BATCHES: Final = 1024
+"""Batches that a worker has at most: they are what is given out again with it.  Only those of
+microseconds are so many; a worker's node gets the interpreter once in a millisecond beside its
+work, and a stock must last longer than that."""
+
+STREAM_BATCHES: Final = 128
+"""The same for a work whose input may be endless: no more of it is read than is of use."""
+
+AHEAD_BYTES: Final = 16 * 2**20
+"""Bytes of such a stock, answers included: what takes no time may still fill the memory."""
+
+RUN: Final = 16
+"""Batches that a worker gets in a row beside its stock, if together they last `FLOOR_SECONDS` at
+most: to look for the neediest worker costs as much as to give it something."""
 
 HYSTERESIS: Final = 4
 """The caller is asked for more when this part of what should be there is missing: each waking of
@@ -83,7 +95,15 @@ class Share:
         seconds = self.pace.seconds_for(self.chunksize) if self.chunksize else None
         if seconds is None:
             return STOCK
-        return max(STOCK, min(AHEAD_BATCHES, int(AHEAD_SECONDS / max(seconds, 1e-9))))
+        return max(STOCK, min(self.most(), int(AHEAD_SECONDS / max(seconds, 1e-9))))
+
+    def most(self) -> int:
+        """Return how many batches a worker may have, however quick they are."""
+        most = STREAM_BATCHES if self.is_windowed else AHEAD_BATCHES
+        size_bytes = self.pace.bytes_for(self.chunksize or 1)
+        if size_bytes * most <= AHEAD_BYTES:
+            return most
+        return max(STOCK, int(AHEAD_BYTES / size_bytes))
 
     def is_tail(self, workers: int) -> bool:
         """Whether the rest must wait for whoever is free, and not behind a long batch."""
@@ -255,10 +275,16 @@ class Ledger(Generic[W]):
     def done(
         self, worker: W, ticket: int, seconds: float, size_bytes: int = 0
     ) -> Given[W] | None:
-        """A worker has answered a batch; None: it is not its own, ignore the answer."""
+        """A worker has answered a batch; None: it is not its own, ignore the answer.
+
+        Args:
+            size_bytes: of the answers.
+        """
         given = self._take(worker, ticket)
         if given is not None:
-            given.share.pace.record(given.batch.count, seconds, size_bytes)
+            batch = given.batch
+            size_bytes += batch.size_bytes
+            given.share.pace.record(batch.count, seconds, size_bytes)
         return given
 
     def returned(self, worker: W, ticket: int) -> Given[W] | None:
@@ -322,10 +348,12 @@ class Ledger(Generic[W]):
                 self._turns.popleft()
                 continue
             worker = min(self._hungry, key=self._load)
-            if not self._fits(self._desks[worker], share):
+            desk = self._desks[worker]
+            if not self._fits(desk, share):
                 del self._hungry[worker]
                 continue
-            given.append(self._hand(worker, share, share.waiting.popleft()))
+            row = _next_of(share.waiting, self._in_a_row(desk, share))
+            given.extend([self._hand(worker, share, batch) for batch in row])
             self._turns.rotate(-1)
         return given
 
@@ -391,12 +419,30 @@ class Ledger(Generic[W]):
 
     def _fits(self, desk: _Desk[W], share: Share) -> bool:
         """Tell whether a worker may have the next batch of a work beside what it has."""
-        if not desk.held:
+        held = len(desk.held)
+        if not held:
             return True
-        if len(desk.held) >= AHEAD_BATCHES or is_alone(share, share.waiting[0]):
-            return False
-        if desk.alone:
+        if desk.alone or held >= share.most() or is_alone(share, share.waiting[0]):
             return False
         if len(self._turns) == 1 and share.is_tail(len(self._desks)):
             return False
-        return len(desk.held) < STOCK or desk.seconds < AHEAD_SECONDS
+        return held < STOCK or desk.seconds < AHEAD_SECONDS
+
+    def _in_a_row(self, desk: _Desk[W], share: Share) -> int:
+        """Return how many batches of a work a worker may have at once, as one fits."""
+        held = len(desk.held)
+        expected = share.pace.seconds_for(share.waiting[0].count)
+        if held < STOCK or len(self._turns) > 1 or not expected:
+            return 1
+        # the last ones, as far as they are cut, wait for whoever is free
+        waiting = len(share.waiting) - STOCK * len(self._desks)
+        most = min(RUN, share.most() - held, waiting, int(FLOOR_SECONDS / expected))
+        return max(1, most)
+
+
+def _next_of(waiting: deque[Batch], most: int) -> Iterator[Batch]:
+    """Take one batch out, and those behind it that may share a worker with it."""
+    yield waiting.popleft()
+    while most > 1 and waiting and not (waiting[0].is_void or waiting[0].losses):
+        most -= 1
+        yield waiting.popleft()

@@ -161,7 +161,9 @@ class MapRun:
     def _packed(self, start: int, items: Sequence[Any]) -> Iterator[Batch]:
         """Yield the batch of `items`, or one for each if one of them cannot travel."""
         try:
-            yield Batch(start, len(items), pack_items(items))
+            packed = pack_items(items)
+            size = packed.size_bytes
+            yield Batch(start, len(items), packed, size_bytes=size)
         except SpliceError as error:
             if len(items) == 1:
                 failed = Outcome(0, 0, failures=[(-1, pack_error(error))])

@@ -117,6 +117,7 @@ class Session(Maps):
         self._is_open = False
         self._is_given_up = False
         self._spawned = -1
+        self._usual = Calls()  # shared, for it is most of the cost of a call
         self._ended: Promise | None = None
         if not _is_on_a_loop():
             self._open()
@@ -192,7 +193,9 @@ class Session(Maps):
         self._check_open()
         if not callable(function):
             raise TypeError(f"submit wants a function, not {function!r}")
-        options = Calls(retries=sp_retries, timeout=sp_timeout)
+        options = self._usual
+        if sp_retries is not options.retries or sp_timeout is not None:
+            options = Calls(retries=sp_retries, timeout=sp_timeout)
         call = self._new_call(Call, function, pack((function, args, kwargs)))
         self._node.soon(self._hub.submit, call, options)
         return call.answer

@@ -119,10 +119,12 @@ class MapWork(Work):
 
     def add(self, part: Part) -> None:
         """Take in the outcome of some items."""
-        if self.is_over:
-            return
-        self.unread += 1
-        self.collector.add(part)
+        if not self.is_over:
+            self.unread += 1
+            self.collector.add(part)
+
+    def hand_on(self) -> None:
+        """Let the caller have what has come in this turn."""
         ready = self.collector.take()
         self.parts += ready
         if ready and self.is_stream:
@@ -138,6 +140,7 @@ class MapWork(Work):
     def end(self, error: BaseException | None) -> None:
         """No more outcomes come; with an `error`, not all of them are here."""
         if not self.is_over:
+            self.parts += self.collector.take()
             self.is_over = True
             self.error = error
             self.tell()
@@ -191,7 +194,7 @@ class Call:
         self.scheduler = node.scheduler
         self.packed = packed
         self.name = name
-        self.batch = Batch(0, 1, self)
+        self.batch = Batch(0, 1, self, size_bytes=packed.size_bytes)
         self.answer = Promise(self)
         self.verdict: Promise | None = None
         self._node = node
