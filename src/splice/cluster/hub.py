@@ -69,6 +69,7 @@ class Hub:
         self._maps: dict[int, MapWork] = {}
         self._calls: dict[tuple[int, float | None], Calls] = {}
         self._numbers = count(1)
+        self._heard: list[Seat] = []
         self._is_stirred = False
         self._is_ending = False
         self._is_closed = False
@@ -166,6 +167,9 @@ class Hub:
                 orders[given.worker].append(self._order(given))
         for seat, its in orders.items():
             self._send(seat, its)
+        heard, self._heard = self._heard, []
+        for seat in heard:
+            self.listen(seat)  # in one frame with its orders
         self._recall(self._ledger.recall())
         for work in list(self._maps.values()):
             work.hand_on()
@@ -221,7 +225,7 @@ class Hub:
             seat.mute = str(why)
             seat.hired.kill()
             return
-        self.listen(seat)
+        self._heard.append(seat)
         for outcome in unfold_outcomes(answer.value):
             self._take(seat, outcome)
         if seat.is_leaving and not self._ledger.held_by(seat):
