@@ -190,7 +190,8 @@ class Output:
     def finish_soon(self, then: Callable[[], object]) -> None:
         """Call `then` when all that was taken has been shown, on whichever thread."""
         with self._starting:
-            if self._thread is None:
+            # in a copy made by os.fork there is no thread, and nothing of its own to show
+            if self._thread is None or not self._thread.is_alive():
                 then()
                 return
             for last in (self._tell_repeats, then, None):
