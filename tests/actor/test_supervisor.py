@@ -883,3 +883,92 @@ def test_a_child_of_a_node_that_closes_is_not_restarted():
     tell(clerk.add)
     world.close()
     assert world.cell(clerk).has_ended
+
+
+# ---- children that hold up their supervisor
+
+
+class Nosy(Clerk):
+    """Asks its supervisor, and waits for the answer."""
+
+    def ask(self, sup):
+        return sup.count_children().get()
+
+
+@pytest.mark.parametrize("shutdown", [5.0, None, "kill"])
+def test_a_child_that_waits_for_its_supervisor_holds_up_no_restart(world, shutdown):
+    specs = [child(Clerk, id="a"), child(Nosy, id="b", shutdown=shutdown)]
+    sup = world.spawn(Supervisor, "one_for_all", children=specs)
+    one, nosy = proxy(world, sup, "a"), proxy(world, sup, "b")
+    quietly(one.fail())
+    quietly(nosy.ask(sup))
+    world.settle()
+    world.loop.advance(10)
+    assert states(world, sup) == [("a", "running"), ("b", "running")]
+
+
+@pytest.mark.parametrize("shutdown", [5.0, None, "kill"])
+def test_a_child_that_waits_for_its_supervisor_can_be_terminated(world, shutdown):
+    gate = Deferred(world.scheduler)
+    specs = [child(Sticky, gate, id="a"), child(Nosy, id="b", shutdown=shutdown)]
+    sup = world.spawn(Supervisor, children=specs)
+    nosy = proxy(world, sup, "b")
+    first = sup.terminate_child("a")
+    world.settle()
+    quietly(nosy.ask(sup))  # behind the one at hand, which waits for the gate
+    second = sup.terminate_child("b")
+    world.settle()
+    gate.set(None)
+    world.wait(first)
+    world.wait(second)
+    assert states(world, sup) == [("a", "stopped"), ("b", "stopped")]
+    assert has_ended(world, nosy)
+
+
+@pytest.mark.parametrize("shutdown", [5.0, None, "kill"])
+def test_a_killed_supervisor_of_a_named_child_is_restarted(world, shutdown):
+    till = child(Clerk, sp_id="till", shutdown=shutdown)
+    low = child(Supervisor, id="low", children=[till])
+    top = world.spawn(Supervisor, children=[low])
+    world.kill(proxy(world, top, "low"))
+    world.settle()
+    assert not world.cell(top).has_ended
+    assert world.wait(proxy(world, proxy(world, top, "low"), "till").add()) == 1
+
+
+def test_an_orphan_that_waits_for_its_supervisor_gives_its_name_free(world):
+    gate = Deferred(world.scheduler)
+    quietly(gate)  # it is never set
+    specs = [child(Sticky, gate, id="sticky"), child(Nosy, sp_id="till")]
+    low = child(Supervisor, id="low", children=specs)
+    top = world.spawn(Supervisor, children=[low])
+    sup = proxy(world, top, "low")
+    till = proxy(world, sup, "till")
+    quietly(sup.terminate_child("sticky"))
+    world.settle()
+    quietly(till.ask(sup))
+    world.settle()
+
+    world.kill(sup)
+
+    world.loop.advance(10)
+    assert not world.cell(top).has_ended
+    assert world.wait(proxy(world, sup, "till").add()) == 1
+
+
+@pytest.mark.parametrize(("shutdown", "seconds"), [("kill", 0), (2.0, 2), (None, 30)])
+def test_an_orphan_has_the_time_that_it_is_given(world, shutdown, seconds):
+    gate = Deferred(world.scheduler)
+    quietly(gate)
+    spec = child(Sticky, gate, id="a", shutdown=shutdown)
+    sup = world.spawn(Supervisor, children=[spec])
+    one = proxy(world, sup, "a")
+    world.kill(sup)
+    world.settle()
+    if seconds:
+        world.loop.advance(seconds - 0.5)
+        assert not has_ended(world, one)
+    if shutdown is None:
+        gate.set(None)
+    world.loop.advance(1)
+    assert has_ended(world, one)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from splice.actor.cell import Cell
-from splice.actor.childspec import SHUTDOWN_SECONDS, ChildSpec
+from splice.actor.childspec import ChildSpec
 from splice.actor.context import current_worker
 from splice.actor.endings import is_unwound, kill, release, revive
 from splice.actor.links import Down, extra_of
@@ -25,7 +25,7 @@ from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class, tell
 from splice.actor.restart import comes_back
 from splice.actor.spawning import CONSTRUCT, depart, spawn
-from splice.errors import DeliveryError, NodeLost
+from splice.errors import DeadlockError, DeliveryError, NodeLost
 from splice.log import logger
 from splice.uri import url
 
@@ -71,6 +71,9 @@ class Seat(Protocol):
             What to wait for; None when it has ended.
         """
 
+    def kill(self) -> None:
+        """Have it end at once: it cannot do so in order."""
+
     def release(self) -> None:
         """Fail the mail that waits: it will not be restarted after all."""
 
@@ -92,6 +95,7 @@ class NearSeat:
 
     Attributes:
         supervisor: likewise.
+        ending: of an orphan, the promise of its end.
     """
 
     is_gone: ClassVar[bool] = False
@@ -107,6 +111,7 @@ class NearSeat:
         self._cell: Cell | None = None
         self._will_return = False
         self.is_running = False
+        self.ending: Promise | None = None
 
     # ---- splice.actor.links.Keeper
 
@@ -142,6 +147,8 @@ class NearSeat:
         """Begin its first life; what its constructor raises is raised."""
         spec = self._spec
         scheduler = self._owner.scheduler
+        if spec.name is not None:
+            _see_out_orphan(scheduler.directory.get(spec.name))
         message = spawn(scheduler, spec.cls, spec.args, spec.kwargs, spec.name)
         self._cell = message.target
         extra_of(self.cell).keeper = self
@@ -180,6 +187,10 @@ class NearSeat:
             return depart(cell, "shutdown", shutdown, "killed")
         return None
 
+    def kill(self) -> None:
+        """Have it end at once: it cannot do so in order."""
+        kill(self.cell)
+
     def release(self) -> None:
         """Fail the mail that waits: it will not be restarted after all."""
         release(self.cell)
@@ -190,13 +201,27 @@ class NearSeat:
         if self._cell is None:
             return
         release(self.cell)
-        if not self.cell.has_ended:
-            limit = self._spec.shutdown
-            seconds = limit if isinstance(limit, float | int) else SHUTDOWN_SECONDS
-            depart(self.cell, "shutdown", seconds)
+        if self.cell.has_ended:
+            return
+        if self._spec.shutdown == "kill":
+            kill(self.cell)
+        else:
+            self.ending = depart(self.cell, "shutdown", self._spec.shutdown)
 
     def close(self) -> None:
         """Nothing is left: the cell goes with its proxies."""
+
+
+def _see_out_orphan(cell: Cell | None) -> None:
+    """Wait for the end of a child of a supervisor that was killed: it still has its name."""
+    keeper = None if cell is None or cell.extra is None else cell.extra.keeper
+    ending: Promise | None = getattr(keeper, "ending", None)
+    if cell is None or ending is None:
+        return
+    try:
+        ending.exception()
+    except DeadlockError:  # it waits for that supervisor
+        kill(cell)
 
 
 class Abroad(Protocol):
@@ -234,6 +259,7 @@ class FarSeat:
         self._on_end = on_end
         self._address = address
         self._life = 0
+        self._making: Promise | None = None
         self._outpost: Any = None
         self._proxy: Proxy | None = None
         self._watch: Promise | None = None
@@ -249,7 +275,8 @@ class FarSeat:
     def start(self) -> None:
         """Begin its first life; what its constructor raises is raised."""
         home = abroad(self._owner)
-        self._outpost = home.outpost(self._address, self._owner, self._spec).get()
+        self._making = home.outpost(self._address, self._owner, self._spec)
+        self._outpost = self._making.get()
         self._watch = home.watch(self._outpost)
         self._watch.add_done_callback(self._outpost_ended)
         target = self._outpost.child().get()._sp_target
@@ -309,6 +336,11 @@ class FarSeat:
         if error is not None:
             _log.info("%s was not stopped in order: %s", self._proxy, error)
 
+    def kill(self) -> None:
+        """Have it end at once: it cannot do so in order."""
+        if not self.is_gone:
+            self._outpost.kill_child().exception()
+
     def release(self) -> None:
         """Fail the mail that waits: it will not be restarted after all."""
         if not self.is_gone:
@@ -322,4 +354,16 @@ class FarSeat:
         if self._watch is not None:
             self._watch.cancel()
         if self._outpost is not None and not self.is_gone:
-            self._outpost._sp_target.stop().add_done_callback(Promise.exception)
+            _stop(self._outpost)
+        elif self._outpost is None and self._making is not None:
+            self._making.add_done_callback(_stop_made)
+
+
+def _stop(outpost: Any) -> None:
+    outpost._sp_target.stop().add_done_callback(Promise.exception)
+
+
+def _stop_made(made: Promise) -> None:
+    """Stop an outpost that was made for a supervisor killed meanwhile."""
+    if made.exception() is None:
+        _stop(made.get())

@@ -15,7 +15,7 @@ from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy
 from splice.actor.restart import Member, places
 from splice.actor.seat import FarSeat, NearSeat, Seat
-from splice.errors import DeliveryError
+from splice.errors import DeadlockError, DeliveryError
 from splice.log import logger
 
 _log = logger("actor")
@@ -137,9 +137,17 @@ class Child:
 
     def stop(self, *, will_return: bool) -> None:
         """End it, in the time it has; with `will_return` its mail waits for the next life."""
-        ending = self.stop_nowait(will_return=will_return)
-        if ending is not None:
+        self.see_out(self.stop_nowait(will_return=will_return))
+
+    def see_out(self, ending: Promise | None) -> None:
+        """Wait for its end; one that waits for its supervisor cannot come to it, and is killed."""
+        if ending is None:
+            return
+        try:
             ending.exception()
+        except DeadlockError as error:
+            _log.info("%r waits for its supervisor and is killed: %s", self.key, error)
+            self.seat.kill()
 
     def stop_nowait(self, *, will_return: bool) -> Promise | None:
         """Like `stop`, and return what to wait for at once; None when it has ended."""

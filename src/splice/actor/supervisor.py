@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from splice.actor.cell import Cell
 from splice.actor.childspec import ChildCounts, ChildInfo, ChildSpec
+from splice.actor.context import current_worker
 from splice.actor.handlers import Handler
 from splice.actor.links import extra_of
 from splice.actor.process import Process
@@ -105,7 +106,7 @@ class Supervisor(Process):
         specs = list(self.children if children is None else children)
         self._family: dict[Any, Child] = {}
         self._restarts: tuple[float, ...] = ()
-        self._lost_nodes: set[tuple[str, int | None]] = set()
+        self._lost_nodes: dict[tuple[str, int | None], float] = {}
         self._numbers = count(1)
         self._template: ChildSpec | None = None
         extra_of(self._sp_cell).at_end = self._orphan
@@ -258,9 +259,8 @@ class Supervisor(Process):
         if self._policy.is_simple:
             # all at the same time: none of them needs another one
             endings = [found.stop_nowait(will_return=False) for found in family]
-            for ending in endings:
-                if ending is not None:
-                    ending.exception()
+            for found, ending in zip(family, endings, strict=True):
+                found.see_out(ending)
         else:
             for found in family:
                 found.stop(will_return=False)
@@ -286,6 +286,9 @@ class Supervisor(Process):
     def _ended(self, found: Child, reason: Any) -> None:
         if self._family.get(found.key) is not found or not found.has_failed:
             return  # it was stopped or restarted since
+        if _is_on_the_stack_of_another():
+            self._has_ended(found, reason)
+            return
         found.has_failed = False
         if found.spec.dest and abroad(self._sp_cell).is_leaving:
             return  # the nodes that this one has forked go first
@@ -311,13 +314,21 @@ class Supervisor(Process):
         if lost_node is None:
             return True
         node = lost_node.address, lost_node.incarnation
-        is_news = node not in self._lost_nodes
-        self._lost_nodes.add(node)
-        return is_news
+        now = self._sp_cell.scheduler.loop.time()
+        recent = {
+            lost: when
+            for lost, when in self._lost_nodes.items()
+            if now - when <= self._policy.period
+        }
+        self._lost_nodes = {**recent, node: now}
+        return node not in recent
 
     def _again(self, found: Child) -> None:
         """Try once more to restart a child whose constructor has failed."""
         if self._family.get(found.key) is found and found.is_restarting:
+            if _is_on_the_stack_of_another():
+                tell_owner(self._sp_cell, _AGAIN, found)
+                return
             now = self._sp_cell.scheduler.loop.time()
             self._carry_out(
                 self._policy.again(self._members(), found.key, self._restarts, now)
@@ -369,6 +380,15 @@ class Supervisor(Process):
 
 _ENDED: Final = Handler("child_ended", Supervisor._ended, is_plain=True)
 _AGAIN: Final = Handler("child_again", Supervisor._again, is_plain=True)
+
+
+def _is_on_the_stack_of_another() -> bool:
+    """Tell whether the handler runs by direct call: its caller may be a child that is to end.
+
+    That one could not be unwound from under it; what is sent again has a turn of its own.
+    """
+    worker = current_worker()
+    return worker is not None and len(worker.stack) > 1
 
 
 def tell_owner(owner: Cell, handler: Handler, *args: Any) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from splice.actor.cell import Cell
 from splice.actor.handlers import NamedHandler, handlers_of
 from splice.actor.limited import LimitedCell
-from splice.actor.promise import PENDING, VALUE, Promise, Tell
+from splice.actor.promise import PENDING, Promise, Tell
 from splice.errors import DeliveryError, NodeLost, SpliceError
 from splice.log import logger
 from splice.message import (
@@ -38,7 +38,6 @@ from splice.net.codec import (
     decode,
     decode_arguments,
     decode_error,
-    encode,
     encode_error,
 )
 from splice.net.frames import MALFORMED, FrameError
@@ -54,6 +53,7 @@ from splice.node.replies import (
     Reply,
     Verdict,
     again,
+    answer,
     size_of_request,
     size_with,
     skip,
@@ -175,16 +175,7 @@ class Exchange:
         if self._scheduler.is_closed:  # as in `send_request`
             return
         buffers: list[Any] = []
-        if promise.state == VALUE:
-            try:
-                entry: Entry = (RESPONSE, ident, True, encode(promise.value, buffers))
-            except SpliceError as error:
-                buffers.clear()
-                entry = (RESPONSE, ident, False, encode_error(error, buffers))
-        else:
-            note = f"raised by {promise.describe()} on {self._node}"
-            failure = encode_error(promise.value, buffers, note=note)
-            entry = (RESPONSE, ident, False, failure)
+        entry = answer(ident, promise, self._node, buffers)
         size = size_with(entry[3], buffers)
         peer.send(Outgoing(entry, tuple(buffers), None, True, size))
         if not self._scheduler.scheduled:

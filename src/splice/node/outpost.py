@@ -67,6 +67,10 @@ class Outpost(Process):
         """Have the child end, in the time it has; answered when it has."""
         return self._seat.stop(will_return=will_return)
 
+    def kill_child(self) -> None:
+        """Have the child end at once."""
+        self._seat.kill()
+
     def release(self) -> None:
         """Fail the mail that waits for another life."""
         self._seat.release()

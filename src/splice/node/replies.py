@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.endings import report_unasked
 from splice.actor.promise import ERROR, VALUE, Promise
-from splice.errors import DeliveryError
-from splice.net.codec import buffer_count
+from splice.errors import DeliveryError, SpliceError
+from splice.message import RESPONSE, Entry
+from splice.net.codec import buffer_count, encode, encode_error
 from splice.net.outbound import ENTRY_BYTES
 from splice.net.passing import Decoded
 
@@ -213,3 +214,15 @@ def again(error: DeliveryError) -> DeliveryError:
     copy = type(error)(*error.args)
     copy.__dict__.update(error.__dict__)
     return copy
+
+
+def answer(ident: int, promise: Promise, node: Any, buffers: list[Any]) -> Entry:
+    """Return the message that answers request `ident`; its buffers are added to `buffers`."""
+    if promise.state == VALUE:
+        try:
+            return RESPONSE, ident, True, encode(promise.value, buffers)
+        except SpliceError as error:
+            buffers.clear()
+            return RESPONSE, ident, False, encode_error(error, buffers)
+    note = f"raised by {promise.describe()} on {node}"
+    return RESPONSE, ident, False, encode_error(promise.value, buffers, note=note)
