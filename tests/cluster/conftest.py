@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from splice.actor.proxy import proxy_class
-from splice.cluster.claim import GrantedWorker, MasterSource
+from splice.cluster.bench import Bench
+from splice.cluster.claim import MasterSource
+from splice.cluster.granted import GrantedWorker
 from splice.cluster.instance import NAME as INSTANCE
 from splice.cluster.instance import Instance
 from splice.cluster.master import NAME as MASTER
 from splice.cluster.master import Master, Status
+from splice.cluster.worker import NAME as WORKER
+from splice.cluster.worker import Start, Worker
 from splice.net.codec import encode
 from splice.node.node import Node
 from splice.node.remote import Remote
@@ -25,12 +29,22 @@ class Cluster:
 
     def __init__(self, seed: int = 1, **network: float) -> None:
         self.sim = Simulation(seed, **network)
+        self.sim.on_node = self._furnish
+        self.starts: list[Start] = []
+        self.runs_init = True
         self.operator = self.sim.node()
         self.lives = 0
         # only for its address: the master comes when a test wants it
         self._master = self.sim.node()
         self.address = self._master.address
         self.sim.kill(self._master)
+
+    def _furnish(self, node: Node) -> None:
+        """Give each node what a worker has that was up before its client connected."""
+        self.starts.append(start := Start())
+        if self.runs_init:
+            start.has_ended()
+        node.spawn(Worker, (Bench(), start), {}, WORKER)
 
     def wait(self, awaitable: Any) -> Any:
         async def waiting() -> Any:

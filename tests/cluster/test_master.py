@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from splice.cluster.claim import GrantedWorker, MasterSource
+from splice.cluster.claim import MasterSource
+from splice.cluster.granted import GrantedWorker
 from splice.cluster.instance import NAME as INSTANCE
 from splice.cluster.opening import _until_open
 from splice.cluster.source import Place
@@ -185,6 +186,21 @@ def test_a_session_that_gets_no_worker_at_all_does_not_begin(cluster: Any) -> No
         begin(cluster, cluster.open_session(), 1)
 
 
+def test_a_session_waits_for_an_init_that_takes_long(cluster: Any) -> None:
+    cluster.start_master()
+    cluster.start_instance(1)
+    cluster.runs_init = False
+    source = cluster.open_session()
+
+    def end() -> None:
+        for start in cluster.starts:
+            start.has_ended()
+
+    cluster.sim.loop.call_later(300, end)
+    begin(cluster, source, 1)
+    assert cluster.sim.loop.time() >= 300
+
+
 def test_a_session_whose_worker_fails_at_the_start_says_why(cluster: Any) -> None:
     cluster.start_master()
     cluster.start_instance(2)
@@ -196,6 +212,26 @@ def test_a_session_whose_worker_fails_at_the_start_says_why(cluster: Any) -> Non
 
 def fail() -> None:
     raise KeyError("lost")
+
+
+def test_a_worker_that_its_session_cannot_reach_is_ended_and_says_why(
+    cluster: Any,
+) -> None:
+    cluster.start_master()
+    instance = cluster.start_instance(1)
+    source = cluster.open_session()
+    (worker,) = source.start(1)
+
+    def cut(node: Any) -> None:
+        cluster._furnish(node)
+        if instance.address != node.address != source.node.address:
+            cluster.sim.network.cut(node.address, source.node.address)
+
+    cluster.sim.on_node = cut
+    with pytest.raises(NodeLost, match="before it was ready:\nits session cannot use"):
+        cluster.wait(worker.ready)
+    cluster.sim.advance(5)
+    assert cluster.busy() == 0
 
 
 # ---- sharing

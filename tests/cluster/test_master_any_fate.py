@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from splice.actor.promise import VALUE
-from splice.cluster.claim import Claim, GrantedWorker
+from splice.cluster.claim import Claim
+from splice.cluster.granted import GrantedWorker
 from splice.node.node import Node
 
 SLOTS = 2

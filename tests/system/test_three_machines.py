@@ -86,3 +86,44 @@ def test_a_census_on_two_machines_is_complete_though_one_is_cut_off(
         lambda: machines["other"].output.count("is registered at the master") == 2,
         "that the machine comes back",
     )
+
+
+ONLY_HERE = """
+import sys
+sys.path.insert(0, FOLDER)
+from splice.cluster import session
+def init():
+    import only_here
+    only_here.seen.append("init")
+def fail():
+    import only_here
+    raise KeyError(*only_here.seen)
+def look():
+    import only_here
+    return only_here.seen
+try:
+    session(worker_count=1, master_address=ADDRESS, init=fail)
+except Exception as error:
+    print("fails by", repr(error))
+with session(worker_count=2, master_address=ADDRESS, init=init) as c:
+    print("workers have", c.apply(look))
+"""
+
+
+def test_init_imports_from_a_client_that_only_itself_can_dial(
+    cluster: Any, network: Network, tmp_path: Path
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "only_here.py").write_text("seen = ['imported']\n")
+    cluster.address = f"tcp://10.83.0.1:{cluster.port}"
+    cluster.master(prefix=network.on("master")).says("each instance")
+    instance = cluster.instance("one", prefix=network.on("one"))
+    instance.says("is registered at the master")
+    script = f"FOLDER = {str(tmp_path / 'code')!r}\n{ONLY_HERE}"
+    client = cluster.client(script, prefix=network.on("client"))
+    failure = (
+        r"NodeLost\(.* exited with code 1 before it was ready.*KeyError: .'imported"
+    )
+    client.says(f"fails by {failure}", 90)
+    client.says(r"workers have \[(\['imported', 'init'\](, )?){2}\]", 90)
+    assert client.ends() == 0

@@ -6,7 +6,9 @@
                         waiting ◄──── order(start one there) ──   │
                            │                                      │ (knows what is where)
                         starting ───── start(session) ──────► Instance ──► the worker
-        ◄─ hired.ready ─ ready ◄────── Started ──────────────────  │
+                           up ◄─────── Started ──────────────────  │           │
+                           │ ───────── begin: connect, run init ───┼─────────► │
+        ◄─ hired.ready ─ ready ◄───────────────────────────────────┼────────── │
         ◄─ hired.ended ◄────────────── ended(number, Exit) ──────  ┘
 
 Orders and ends come to a process of the client's node, the `Claim`; instances watch it, and end
@@ -19,7 +21,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ from splice.actor.deferred import Deferred
 from splice.actor.process import Process
 from splice.actor.promise import ERROR, PENDING, Promise
 from splice.actor.proxy import proxy_class, tell
+from splice.cluster.granted import GrantedWorker, Lost
 from splice.cluster.instance import Started
 from splice.cluster.master import NAME as MASTER
 from splice.cluster.master import Capacity, Master, Order
@@ -34,7 +36,7 @@ from splice.cluster.output import Output
 from splice.cluster.placement import Demand
 from splice.cluster.reports import BEAT_SECONDS, Reports
 from splice.cluster.source import Place
-from splice.errors import Cancelled, DeliveryError, NodeLost, SpliceError
+from splice.errors import Cancelled, DeliveryError, SpliceError
 from splice.log import logger
 from splice.node.child import Exit
 from splice.node.remote import Remote
@@ -52,60 +54,6 @@ AVOID_SECONDS: Final = 30.0
 that a person would not notice, and a machine that is wired wrongly costs next to nothing."""
 
 _log = logger("cluster")
-
-
-@dataclass(frozen=True, slots=True)
-class Lost(Exit):
-    """The end of a worker that nobody saw: its instance is lost, and it with it.
-
-    Attributes:
-        reason: what is known of the instance.
-    """
-
-    reason: str = ""
-
-    @property
-    def text(self) -> str:
-        """What happened, to stand behind the name of a node."""
-        return f"was lost with its instance: {self.reason}"
-
-
-class GrantedWorker:
-    """A worker that the session has, or wants; a `splice.cluster.source.Hired`."""
-
-    def __init__(self, source: MasterSource) -> None:
-        self.address = ""
-        self.incarnation: int | None = None
-        self.pid = 0
-        self.number = 0
-        self.instance = ""
-        self.place = Place("")
-        self.is_unwanted = False
-        self.ready = Promise(source.node.scheduler)
-        self.ended = Promise(source.node.scheduler)
-        self._source = source
-
-    def kill(self) -> None:
-        """End its OS process and what that started, at once; `ended` tells when it is gone."""
-        self._source.kill(self)
-
-    def start_at(self, started: Started) -> None:
-        """Take note that it is ready."""
-        self.address, self.incarnation = started.address, started.incarnation
-        self.pid, self.number = started.pid, started.number
-        self.place = started.place
-        self.ready.resolve(self.address)
-
-    def end_by(self, end: Exit) -> None:
-        """Take note that it has ended, once."""
-        if self.ended.state != PENDING:
-            return
-        if self.ready.state == PENDING:
-            detail = f":\n{end.failure}" if end.failure else ""
-            what = f"(OS process {end.pid}) {end.text}"
-            self.ready.reject(NodeLost(f"a worker {what} before it was ready{detail}"))
-            self.ready.look()  # who waits for `ended` need not look here
-        self.ended.resolve(end)
 
 
 class Claim(Process):
@@ -196,7 +144,7 @@ class MasterSource:
     @property
     def is_starting(self) -> bool:
         """Whether a worker that was granted is on its way."""
-        return any(not worker.number for worker in self._workers)
+        return any(worker.ready.state == PENDING for worker in self._workers)
 
     @property
     def is_closing(self) -> bool:

@@ -28,7 +28,7 @@ from splice.cluster.master import NAME as MASTER
 from splice.cluster.master import Master
 from splice.cluster.placement import Offer
 from splice.cluster.reports import BEAT_SECONDS, Reports
-from splice.cluster.source import WORKER, Place
+from splice.cluster.source import GRANTED, Place
 from splice.errors import SpliceError
 from splice.log import logger
 from splice.node.remote import Remote
@@ -47,7 +47,7 @@ _log = logger("cluster")
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A worker that is ready.
+    """A worker that is up, and waits for its session to begin.
 
     Attributes:
         number: by which its instance knows it.
@@ -158,7 +158,7 @@ class Instance(Process):
     def start(self, session: str, proxy: Any, packed_init: Any) -> Promise:
         """Start a worker.
 
-        Answers `Started`, or the `splice.node.launch.Exit` of one that ended before it was ready.
+        Answers `Started`, or the `splice.node.launch.Exit` of one that ended before it was up.
 
         Args:
             session: its id.
@@ -178,7 +178,7 @@ class Instance(Process):
         (child,) = self._node.children.start(
             1,
             packed_init,
-            target=WORKER,
+            target=GRANTED,
             address=config.address,
             advertise=config.advertise,
             outlet=lambda: told.take,
@@ -280,7 +280,7 @@ class _Forwarder:
 
 
 class _Begun:
-    """Answers that a worker is ready; or how it ended, when it never was."""
+    """Answers that a worker is up; or how it ended, when it never was."""
 
     __slots__ = ("answer", "child", "number", "place")
 

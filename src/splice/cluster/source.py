@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 WORKER: Final = "splice.cluster.worker:run_worker"
 """What the OS process of a worker runs."""
 
+GRANTED: Final = "splice.cluster.worker:run_granted_worker"
+"""What it runs where an instance starts it: it waits for its client before ``init``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

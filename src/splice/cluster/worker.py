@@ -9,6 +9,10 @@
 
 The node lives beside it on a thread of its own, so that beats and other processes go on while the
 user's code computes, and libraries that insist on the main thread are content.
+
+A worker that somebody else has started for the session runs ``init`` when the session's client has
+called `Worker.begin`: that connection may be the only way from here to the client, where what
+``init`` imports is fetched.
 """
 
 from __future__ import annotations
@@ -47,11 +51,50 @@ SWITCH_SECONDS: Final = 0.001
 Python's own interval, so that the next orders are here when the stock is used up."""
 
 
+class Start:
+    """The moment from which a worker may run ``init``: its client is connected."""
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[bool] = SimpleQueue()
+        self._is_over = False
+        # kept here: a worker whose init failed reports that and ends, and answers nothing before
+        self._answer: Deferred | None = None
+
+    def ask(self) -> Deferred | None:
+        """Call for it; returns what is answered when it has ended, None if it has.
+
+        On the node's thread.
+        """
+        if not self._is_over and self._answer is None:
+            self._answer = Deferred()
+            self._asked.put(True)
+        return None if self._is_over else self._answer
+
+    def wait(self) -> bool:
+        """Wait for that call; False if it never comes.  On the main thread."""
+        return self._asked.get()
+
+    def has_ended(self) -> None:
+        """Answer it; on the main thread."""
+        self._is_over = True
+        if self._answer is not None:
+            self._answer.set()
+
+    def close(self) -> None:
+        """Let nobody wait for it any more."""
+        self._asked.put(False)
+
+
 class Worker(Process):
     """The worker's process: takes orders from the hub and hands them to the bench."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, start: Start) -> None:
         self._bench = bench
+        self._start = start
+
+    def begin(self) -> Deferred | None:
+        """Have ``init`` run, if it has not; answered when it has ended: the worker is ready."""
+        return self._start.ask()
 
     def prepare(self, number: int, function: Packed) -> None:
         """Keep the function of map `number` for the orders to come."""
@@ -81,27 +124,52 @@ class Worker(Process):
 
 
 def run_worker(boot: bytes, ready: Ready) -> None:
-    """Live as a worker until its node is shut down; what the launcher starts.
+    """Live as a worker until its node is shut down; what the launcher starts for a client.
 
     ``init`` of the session runs here on the main thread, before the worker counts as ready; what it
     raises is reported to the session.
     """
+    settings, bench, start, facts = _start_node(boot)
+    run_init(settings)
+    start.has_ended()
+    ready(facts)
+    _serve(bench)
+
+
+def run_granted_worker(boot: bytes, ready: Ready) -> None:
+    """Do as `run_worker`; what an instance starts for a client that may be out of reach.
+
+    The worker is up first, then the client connects and has it `Worker.begin`.
+    """
+    settings, bench, start, facts = _start_node(boot)
+    ready(facts, is_last=False)
+    if not start.wait():
+        return
+    run_init(settings)
+    start.has_ended()
+    _serve(bench)
+
+
+def _start_node(boot: bytes) -> tuple[dict[str, Any], Bench, Start, dict[str, Any]]:
+    """Have the node run on its thread; what it was told, works with, waits for, and its facts."""
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_SECONDS)
     settings = pickle.loads(boot)
-    bench = Bench()
+    bench, start = Bench(), Start()
     started: SimpleQueue[dict[str, Any] | BaseException] = SimpleQueue()
     threading.Thread(
         target=_live_as_node,
-        args=(settings, bench, started),
+        args=(settings, bench, start, started),
         name="splice-node",
         daemon=True,
     ).start()
     facts = started.get()
     if isinstance(facts, BaseException):
         raise facts
-    run_init(settings)
-    ready(facts)
+    return settings, bench, start, facts
+
+
+def _serve(bench: Bench) -> None:
     bench.serve()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -121,6 +189,7 @@ def work_in(folder: str, init: Callable[[], None] | None) -> None:
 def _live_as_node(
     settings: dict[str, Any],
     bench: Bench,
+    start: Start,
     started: SimpleQueue[dict[str, Any] | BaseException],
 ) -> None:
     """Run the worker's node; the life of the thread beside the main thread."""
@@ -135,7 +204,7 @@ def _live_as_node(
         gone = asyncio.Event()
         node.on_closed = gone.set
         default.adopt(node)
-        await node.spawn(Worker, (bench,), {}, NAME)
+        await node.spawn(Worker, (bench, start), {}, NAME)
         started.put(report(node))
         is_up = True
         await gone.wait()
@@ -147,4 +216,5 @@ def _live_as_node(
             _log.error("the node of this worker failed", exc_info=error)
         started.put(error)
     finally:
+        start.close()
         bench.close()

@@ -40,7 +40,7 @@ class Exit:
         pid: its number while it lived.
         code: its exit code, None when a signal ended it or nobody knows.
         signal: the signal that ended it, or None.
-        failure: what it reported instead of readiness, a traceback, or None.
+        failure: what it reported instead of readiness, or after it, a traceback; or None.
         evidence: what else is known of it.
     """
 
@@ -171,16 +171,15 @@ class OsChild:
             return
         while chunk := read_now(self._report):
             self._received += chunk
-        is_whole = self._received.endswith(b"\n")
-        if chunk is None and not is_whole:
-            return
-        self._launcher.unwatch(self._report)
-        os.close(self._report)
-        self._report = -1
-        message = json.loads(self._received) if is_whole else {}
-        self._failure = message.get("failed")
-        if "ready" in message:
-            self._call_back(self._on_ready, message["ready"])
+        *messages, self._received = self._received.split(b"\n")
+        if chunk is not None:
+            self._launcher.unwatch(self._report)
+            os.close(self._report)
+            self._report = -1
+        for message in map(json.loads, messages):
+            self._failure = message.get("failed")
+            if "ready" in message:
+                self._call_back(self._on_ready, message["ready"])
 
     def look(self) -> None:
         """Tell how it ended, if it has; what it reported before goes first."""

@@ -23,7 +23,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 COMMAND: Final = (
     "import marshal,sys;"
@@ -36,8 +36,13 @@ COMMAND: Final = (
 """What the interpreter runs; ``sys.argv[1:]`` is the target, the report's descriptor, and that
 of the log records where the parent takes them."""
 
-Ready = Callable[[dict[str, Any]], None]
-"""Reports readiness with a dictionary that JSON can carry; to be called once."""
+
+class Ready(Protocol):
+    """Reports readiness with a dictionary that JSON can carry; to be called once."""
+
+    def __call__(self, info: dict[str, Any], *, is_last: bool = True) -> None:
+        """Report it; what is raised afterwards is still reported unless it `is_last`."""
+
 
 _PR_SET_PDEATHSIG: Final = 1
 _IOLBF: Final = 1
@@ -72,26 +77,27 @@ def main(parent: int) -> None:
 
 
 class Report:
-    """The pipe on which the child says once that it is ready, or why it is not."""
+    """The pipe on which the child says once that it is ready, or why it is not; or both."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
         self._pipe = open(descriptor, "wb")  # noqa: SIM115 - closed by what is sent
         self.is_open = True
 
-    def ready(self, info: dict[str, Any]) -> None:
+    def ready(self, info: dict[str, Any], *, is_last: bool = True) -> None:
         """Tell the launcher that the child works, and what it should know."""
-        self._send({"ready": info})
+        self._send({"ready": info}, is_last=is_last)
 
     def failed(self, text: str) -> None:
         """Tell the launcher why the child never came up."""
-        self._send({"failed": text})
+        self._send({"failed": text}, is_last=True)
 
-    def _send(self, message: dict[str, Any]) -> None:
-        line = json.dumps(message).encode() + b"\n"
-        self.is_open = False
-        with self._pipe:
-            self._pipe.write(line)
+    def _send(self, message: dict[str, Any], *, is_last: bool) -> None:
+        self._pipe.write(json.dumps(message).encode() + b"\n")
+        self._pipe.flush()
+        if is_last:
+            self.is_open = False
+            self._pipe.close()
 
 
 def _die_with(parent: int) -> None:
