@@ -85,7 +85,10 @@ FORBIDDEN_WORDS = {
 
 ALLOWED_WORDS: dict[str, dict[str, str]] = {
     "async result": {"cluster/pool.py": "a class of multiprocessing's"},
-    "egg": {"shipping/distributions.py": "the suffix of an old kind of metadata"},
+    "egg": {
+        "shipping/distributions.py": "the suffix of an old kind of metadata",
+        "shipping/versions.py": "the same",
+    },
     "host": {
         "actor/rings.py": "an attribute of a scope of anyio",
         "cluster/admission.py": "the host name of an address",

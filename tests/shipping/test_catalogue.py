@@ -11,7 +11,6 @@ from splice.shipping.catalogue import (
     generation_here,
     has_foreign_finders,
     names_in,
-    versions_in,
 )
 
 
@@ -81,11 +80,6 @@ def test_a_foreign_finder_opens_the_catalogue(usual_finders):
 
 def test_a_submodule_is_worth_a_question_if_its_top_is():
     assert catalogue_here().may_have("pytest.anything")
-
-
-def test_versions_stand_in_the_names_of_metadata_folders(tmp_path):
-    install(tmp_path, "lib", "1.2.3", {"lib.py": ""})
-    assert versions_in([str(tmp_path)]) == {"lib": "1.2.3"}
 
 
 def test_the_generation_changes_when_something_is_installed(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ class Source:
         self.catalogues += 1
         if known == self.generation:
             return None
-        return Catalogue(self.generation, frozenset(self.names), False, {})
+        return Catalogue(self.generation, frozenset(self.names), False)
 
     def folder_of(self, name):
         self.asked.append(name)

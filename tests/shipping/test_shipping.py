@@ -283,6 +283,25 @@ def test_the_client_may_be_preferred_to_what_the_worker_has(far_session, project
         sys.modules.update(loaded)
 
 
+def test_a_worker_with_another_version_of_its_own_is_warned_of_once(
+    far_session, project, caplog
+):
+    install(project, "click", "0.1", {"click/__init__.py": ""})
+
+    def use():
+        import click
+
+        return click.__file__
+
+    c = far_session(2, hide=(project,))
+    assert all("store" not in place for place in c.apply(use))
+    c.apply(use)
+    c.dependencies()  # behind what workers tell, which is in order
+    (said,) = [r.message for r in caplog.records if "which they have" in r.message]
+    assert said.startswith("workers use click 8")
+    assert "this program has 0.1: install one version on both, or open" in said
+
+
 def test_a_forked_copy_of_a_worker_says_that_it_cannot_fetch(far_session, project):
     write(project, {"forked.py": ""})
 

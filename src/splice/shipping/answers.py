@@ -21,13 +21,11 @@ class Catalogue:
         generation: another one when something may have been installed or imported.
         names: top-level names.
         is_open: the client has finders that know more names: ask once about each.
-        versions: of distributions, by the names of their metadata folders.
     """
 
     generation: str
     names: frozenset[str]
     is_open: bool
-    versions: dict[str, str]
 
     def may_have(self, name: str) -> bool:
         """Tell whether it is worth a question."""

@@ -15,12 +15,11 @@ import os
 import sys
 import zipfile
 import zipimport
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from typing import Final
 
 from splice.shipping.answers import Catalogue
-from splice.shipping.distributions import folders_of
 
 _WELL_KNOWN: Final = frozenset(
     {"DistutilsMetaFinder", "_SixMetaPathImporter", "AssertionRewritingHook"}
@@ -36,9 +35,7 @@ def catalogue_here() -> Catalogue:
     names = {name for path in sys.path for name in names_in(path or ".")}
     names.update(name.partition(".")[0] for name in list(sys.modules))
     names -= sys.stdlib_module_names | {"__main__", "__mp_main__"}
-    return Catalogue(
-        generation, frozenset(names), has_foreign_finders(), versions_in(sys.path)
-    )
+    return Catalogue(generation, frozenset(names), has_foreign_finders())
 
 
 def names_in(path: str) -> Iterator[str]:
@@ -86,15 +83,6 @@ def has_foreign_finders() -> bool:
         != "FileFinder.path_hook.<locals>.path_hook_for_FileFinder"
         for hook in sys.path_hooks
     )
-
-
-def versions_in(paths: Iterable[str]) -> dict[str, str]:
-    """Return versions of distributions, as the names of their metadata folders tell them."""
-    versions: dict[str, str] = {}
-    for folder in folders_of(paths):
-        name, _, version = folder.stem.partition("-")
-        versions.setdefault(name, version.partition("-")[0])
-    return versions
 
 
 def generation_here() -> str:

@@ -11,7 +11,6 @@ import binascii
 import csv
 import email
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -20,8 +19,8 @@ from urllib.parse import unquote, urlsplit
 from splice.log import logger
 from splice.shipping.contents import Content, InMemory, OnDisk, Unit, make_unit
 from splice.shipping.manifest import is_safe_path
+from splice.shipping.versions import folders_of
 
-_METADATA: Final = (".dist-info", ".egg-info")
 _NOT_FOR_TREES: Final = frozenset({"RECORD", "direct_url.json"})
 """Say where a distribution was installed from and with what files: not true of a copied tree."""
 
@@ -134,17 +133,6 @@ def _hex_digest(text: str) -> str:
         return base64.urlsafe_b64decode(digest + "==").hex()
     except (binascii.Error, ValueError):
         return ""
-
-
-def folders_of(paths: Iterable[str]) -> Iterator[Path]:
-    """Yield the metadata folders that stand in the folders of a ``sys.path``."""
-    for path in paths:
-        try:
-            with os.scandir(path or ".") as entries:
-                names = sorted(e.name for e in entries if e.name.endswith(_METADATA))
-        except OSError:
-            continue  # an archive, or not there
-        yield from (Path(path or ".").absolute() / name for name in names)
 
 
 def owner_of(place: Path, paths: Iterable[str]) -> Distribution | None:

@@ -5,7 +5,9 @@ Nothing is asked before the first import that fails.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from splice.node.current import node_here
@@ -17,6 +19,7 @@ from splice.shipping.finder import Finder
 from splice.shipping.gate import Gate
 from splice.shipping.patience import Patience
 from splice.shipping.store import Store, store_folder
+from splice.shipping.versions import Watch
 from splice.uri import url
 
 if TYPE_CHECKING:
@@ -30,10 +33,12 @@ class Shipping:
     Attributes:
         supplier: where the client's supplier is.
         ship: what comes from there.
+        versions: of the client's distributions, to warn of others; empty: warn of nothing.
     """
 
     supplier: url
     ship: Ship
+    versions: Mapping[str, str]
 
 
 def prepare(shipping: Shipping, init: Any) -> None:
@@ -54,9 +59,10 @@ def install(node: Node, shipping: Shipping) -> None:
     patience = Patience(node)
     Gate(scheduler.thread, patience.pause).install()
     node.exchange.held = Held(node.exchange, node)
-    fetcher = Fetcher(
-        node.connect(shipping.supplier), lambda: Store(store_folder()), patience
-    )
+    supplier: Any = node.connect(shipping.supplier)
+    fetcher = Fetcher(supplier, lambda: Store(store_folder()), patience)
     finder = Finder(fetcher, prefer_client=shipping.ship == "client")
     finder.install()
+    if shipping.versions:
+        Watch(shipping.versions, partial(patience.tell, supplier.differs)).install()
     installed.finder = finder

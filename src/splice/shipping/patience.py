@@ -22,6 +22,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from splice.actor.proxy import tell
 from splice.errors import DependencyTransferError, InternalError, SpliceError
 from splice.net.passing import Postponed
 
@@ -88,6 +89,14 @@ class Patience:
         self._queue.append((asking, handler, args))
         self._node.scheduler.post(self._serve)
         return asking
+
+    def tell(self, handler: Any, *args: Any) -> None:
+        """Tell a far process something, and wait for nothing."""
+        self._node.scheduler.post(self._tell, handler, args)
+
+    def _tell(self, handler: Any, args: tuple[Any, ...]) -> None:
+        told = tell(handler, *args)
+        told.add_done_callback(lambda _: None)  # who could have been told may be gone
 
     def get(self, answer: Promise | Asked) -> Any:
         """Wait for an answer and return it, or raise what it became."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from splice.shipping.answers import Dependency, Ship
 from splice.shipping.installing import Shipping, prepare
 from splice.shipping.supplier import Supplier
+from splice.shipping.versions import versions_in
 
 if TYPE_CHECKING:
     from splice.node.node import Node
@@ -52,7 +54,9 @@ class Shipment:
         """
         if self._supplier is None:
             return None if init is None else partial(_run, init)
-        return partial(prepare, Shipping(self._supplier.sp_url, self._ship), init)
+        versions = versions_in(sys.path) if self._ship == "missing" else {}
+        shipping = Shipping(self._supplier.sp_url, self._ship, versions)
+        return partial(prepare, shipping, init)
 
     def dependencies(self) -> list[Dependency]:
         """Return what workers have used so far, in the order it was first used."""

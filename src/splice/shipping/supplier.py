@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from splice.actor.handlers import blocking
 from splice.actor.process import Process
+from splice.log import logger
 from splice.shipping.answers import MAX_UNIT_BYTES, Answer, Catalogue, Dependency, Offer
 from splice.shipping.catalogue import catalogue_here, generation_here
 from splice.shipping.contents import Changed, Unit
@@ -25,6 +26,9 @@ from splice.shipping.manifest import Manifest
 from splice.shipping.progress import Progress
 from splice.shipping.sources import Sources
 from splice.shipping.tags import Facts
+from splice.shipping.versions import Difference
+
+_log = logger("shipping")
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class Supplier(Process):
         self._sources = Sources(deny, max_unit_bytes)
         self._uses: dict[str, _Use] = {}
         self._progress = Progress()
+        self._differences: set[Difference] = set()
 
     @blocking
     def catalogue(self, known: str | None) -> Catalogue | None:
@@ -97,6 +102,12 @@ class Supplier(Process):
         if seconds is not None:
             use.transfers += 1
             use.seconds = max(use.seconds, seconds)
+
+    def differs(self, difference: Difference) -> None:
+        """Warn of a distribution of which workers use a version of their own, once."""
+        if difference not in self._differences:
+            self._differences.add(difference)
+            _log.warning("%s", difference)
 
     def dependencies(self) -> list[Dependency]:
         """Return what workers have used so far, in the order it was first used."""
