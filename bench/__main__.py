@@ -21,6 +21,7 @@ from bench.measuring import SPLICE, Scale
 from bench.peers.environment import install
 from bench.peers.rows import PEERS, ROWS, standard
 from bench.peers.turns import ContenderFailedError, compare
+from bench.shipped import install as install_shipped
 from bench.table import draw, draw_peers
 
 CASE_SECONDS = 600
@@ -40,6 +41,9 @@ notes = Console(stderr=True)
 @click.option("--peers", "is_peers", is_flag=True, help="Other libraries beside it.")
 @click.option("--install-peers", "is_install", is_flag=True, help="Get them ready.")
 @click.option(
+    "--install-shipped", "is_to_ship", is_flag=True, help="Get what ship-... ships."
+)
+@click.option(
     "--only", "names", multiple=True, metavar="NAME", help="This case; repeatable."
 )
 @click.option("--quick", is_flag=True, help="Small and few: shows that the cases run.")
@@ -54,6 +58,7 @@ def main(
     peers: tuple[str, ...],
     is_peers: bool,
     is_install: bool,
+    is_to_ship: bool,
     names: tuple[str, ...],
     quick: bool,
     full: bool,
@@ -61,8 +66,8 @@ def main(
     to: str | None,
 ) -> None:
     """Run the cases and show the table; exit code 1 if one failed."""
-    if is_install:
-        install(notes.print)
+    if is_install or is_to_ship:
+        (install_shipped if is_to_ship else install)(notes.print)
         return
     if peers and not is_peers:
         raise click.UsageError("peers are named after --peers")

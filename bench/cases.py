@@ -37,6 +37,9 @@ CASES = {
     "million": "cluster:million",
     "skewed": "cluster:skewed",
     "shared": "cluster:shared",
+    "ship-cold": "shipped:cold",
+    "ship-warm": "shipped:warm",
+    "ship-miss": "shipped:miss",
     "import": "starting:imports",
 }
 

@@ -113,3 +113,19 @@ def test_every_case_is_described_in_the_readme(
     described = (ROOT / "bench" / "README.md").read_text()
 
     assert [name for name in CASES if f"`{name}`" not in described] == []
+
+
+@pytest.mark.parametrize("case", ["ship-cold", "ship-warm", "ship-miss"])
+def test_a_case_of_shipping_without_packages_is_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    case: str,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    from bench.cases import find
+    from bench.measuring import Scale
+
+    assert find(case)(Scale()) == []
+    assert "skipped: no packages at" in capsys.readouterr().err
