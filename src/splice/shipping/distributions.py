@@ -11,7 +11,10 @@ import binascii
 import csv
 import email
 import json
+import os
 from collections.abc import Iterable, Iterator
+from email.message import Message
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -32,9 +35,22 @@ class Distribution:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        headers = email.message_from_string(self._text("METADATA", "PKG-INFO"))
-        self.name: str = headers.get("Name") or folder.name.split("-", maxsplit=1)[0]
-        self.version: str = headers.get("Version") or ""
+
+    @cached_property
+    def name(self) -> str:
+        """Its name, as its authors write it."""
+        return self._headers.get("Name") or self.folder.name.partition("-")[0]
+
+    @cached_property
+    def version(self) -> str:
+        """Its version; empty if it says none."""
+        return self._headers.get("Version") or ""
+
+    @cached_property
+    def _headers(self) -> Message:
+        # not when made: to find one, all of a site-packages are made, and most never asked
+        headers, _, _ = self._text("METADATA", "PKG-INFO").partition("\n\n")
+        return email.message_from_string(headers)
 
     def _text(self, *names: str) -> str:
         for name in names:
@@ -72,9 +88,9 @@ class Distribution:
                 # scripts and manual pages stand elsewhere; bytecode is made where it is used
                 if not is_safe_path(path) or path.endswith(".pyc"):
                     continue
-                place = base / path
+                place = f"{base}/{path}"  # as text: a Path for each takes longer than the rest
                 try:
-                    status = place.stat()
+                    status = os.stat(place)
                 except FileNotFoundError:
                     _log.debug("%s of %s is not there any more", path, self.name)
                     continue
@@ -83,7 +99,7 @@ class Distribution:
                     and status.st_mtime_ns <= written
                     and str(status.st_size) == size
                 )
-                yield path, OnDisk(str(place), digest if is_as_installed else "")
+                yield path, OnDisk(place, digest if is_as_installed else "")
 
     def holds(self, path: str) -> bool:
         """Tell whether its ``RECORD`` names a file."""
@@ -122,7 +138,9 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
         if not row:
             continue
         path, digest, size = [*row, "", ""][:3]
-        yield PurePosixPath(path).as_posix(), _hex_digest(digest), size
+        if "//" in path or "./" in path:
+            path = PurePosixPath(path).as_posix()
+        yield path, _hex_digest(digest), size
 
 
 def _hex_digest(text: str) -> str:
@@ -137,9 +155,8 @@ def _hex_digest(text: str) -> str:
 
 def owner_of(place: Path, paths: Iterable[str]) -> Distribution | None:
     """Return the distribution whose ``RECORD`` names the file at `place`."""
-    for folder in folders_of(
-        path for path in paths if place.is_relative_to(Path(path).absolute())
-    ):
+    above = (path for path in paths if place.is_relative_to(Path(path).absolute()))
+    for folder in folders_of(above):
         if not (folder / "RECORD").is_file():
             continue
         distribution = Distribution(folder)
