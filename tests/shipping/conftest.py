@@ -60,21 +60,30 @@ Opener = Callable[..., Session]
 def far_session(
     bare_path: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Opener]:
-    """Open sessions on bare workers, with a cold store; ``hide`` names further folders."""
+    """Open sessions on bare workers, with a cold store.
+
+    ``hide`` names further folders of the client, ``has`` those that are the worker's own.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     opened: list[Session] = []
     children = runtime.node.children
     before = children._launcher
 
     def open_one(
-        count: int = 1, *, hide: tuple[Path, ...] = (), **options: object
+        count: int = 1,
+        *,
+        hide: tuple[Path, ...] = (),
+        has: tuple[Path, ...] = (),
+        **options: object,
     ) -> Session:
         command = [sys._base_executable]
         if can_hide():
             folders = [sysconfig.get_path("purelib"), *map(str, hide)]
             monkeypatch.setenv("HIDDEN", " ".join(folders))
             command = ["unshare", "-m", "sh", "-c", HIDE, *command]
-        children._launcher = OsLauncher(command=command, path=bare_path)
+        children._launcher = OsLauncher(
+            command=command, path=[*bare_path, *map(str, has)]
+        )
         opened.append(session(worker_count=count, **options))
         return opened[-1]
 

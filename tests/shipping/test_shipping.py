@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 
 import pytest
 from tests.shipping.trees import forget, install, write
@@ -85,6 +86,65 @@ def test_a_namespace_package_in_portions(far_session, project, tmp_path, monkeyp
 
     c = far_session(hide=(project, other))
     assert c.apply(use) == [(1, 2, "space.three")]
+
+
+def test_a_namespace_package_has_portions_on_both_sides(far_session, project, tmp_path):
+    write(project, {"shared/ours.py": "N = 'client'", "shared/both.py": "N = 'client'"})
+    theirs = write(
+        tmp_path / "theirs",
+        {"shared/theirs.py": "N = 'worker'", "shared/both.py": "N = 'worker'"},
+    )
+
+    def use():
+        import shared.both
+        import shared.ours
+        import shared.theirs
+
+        return shared.both.N, shared.ours.N, shared.theirs.N
+
+    c = far_session(hide=(project,), has=(theirs,))
+    assert c.apply(use) == [("worker", "client", "worker")]
+
+
+def test_code_in_an_archive_runs_on_a_bare_worker(
+    far_session, project, tmp_path, monkeypatch
+):
+    archive = tmp_path / "archives" / "code.zip"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("zipped/__init__.py", "from .part import N")
+        file.writestr("zipped/part.py", "N = 4")
+        file.writestr("zipped/text.txt", "data")
+        file.writestr("zipped_alone.py", "N = 5")
+    monkeypatch.syspath_prepend(str(archive))
+
+    def use():
+        from importlib import resources
+
+        import zipped
+        import zipped_alone
+
+        text = resources.files(zipped).joinpath("text.txt").read_text()
+        return zipped.N, text, zipped_alone.N
+
+    c = far_session(hide=(archive.parent,))
+    assert c.apply(use) == [(4, "data", 5)]
+    assert {found.origin for found in c.dependencies()} == {str(archive)}
+
+
+def test_a_package_that_is_too_large_is_refused_on_the_worker(far_session, project):
+    write(project, {"heavy/__init__.py": "", "heavy/data": "x" * 2000})
+
+    def use():
+        try:
+            import heavy  # noqa: F401
+        except ImportError as error:
+            return type(error).__name__, str(error)
+
+    c = far_session(max_unit_bytes=1000, hide=(project,))
+    ((kind, text),) = c.apply(use)
+    assert kind == "DependencyRefused"
+    assert "heavy has 2,000 bytes, more than the 1,000 of max_unit_bytes" in text
 
 
 def test_what_nobody_has_is_missing_without_a_question(far_session):
