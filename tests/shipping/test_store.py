@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -309,3 +310,54 @@ def test_a_small_disk_is_seen_before_the_first_byte(small_disk):
         DependencyTransferError, match=r"no room for lib 1\.0: it has 9"
     ):
         Store(small_disk / "store").check_room(LIB)
+
+
+@pytest.mark.system
+def test_a_forked_copy_made_during_a_failed_fetch_keeps_no_lock(folder):
+    read, write = os.pipe()
+    copies = []
+
+    def fork_and_fail(_: Path) -> Manifest:
+        copies.append(os.fork())
+        if copies == [0]:
+            os.close(write)
+            os.read(read, 1)
+            os._exit(0)
+        raise DependencyTransferError("the client is gone")
+
+    try:
+        with pytest.raises(DependencyTransferError, match="the client is gone"):
+            Store(folder).lease(LIB.ident, fork_and_fail, no_pause)
+        # while the copy lives
+        assert Store(folder).lease(LIB.ident, Client(), no_pause)
+    finally:
+        os.close(write)
+        os.close(read)
+        os.waitpid(copies[0], 0)
+
+
+def test_a_store_that_was_deleted_meanwhile_is_made_anew(folder):
+    store = Store(folder)
+    store.lease(LIB.ident, Client(), no_pause)
+    shutil.rmtree(folder)
+    assert store.lease(LIB.ident, Client(), no_pause)
+    other = Client({"other.py": b"other"}, "other")
+    assert store.lease(other.manifest.ident, other, no_pause)
+    assert store.is_sound(LIB.ident)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_store_that_cannot_be_written_any_more_is_a_failed_transfer(folder):
+    store = Store(folder)
+    (folder / "locks").rmdir()
+    (folder / "locks").write_text("in the way")
+    with pytest.raises(DependencyTransferError, match=r"cannot be stored at .*/store:"):
+        store.lease(LIB.ident, Client(), no_pause)
+
+
+def test_a_unit_is_used_though_no_room_could_be_made(folder, caplog):
+    store = Store(folder)
+    (folder / "locks" / ("f" * 64)).mkdir()
+    (folder / "partial" / f"{'f' * 64}.12").mkdir()  # its lock cannot be had
+    assert store.lease(LIB.ident, Client(), no_pause)
+    assert "no room could be made in the store" in caplog.text

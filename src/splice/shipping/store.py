@@ -93,14 +93,17 @@ class Store:
         self._limit_bytes = limit_bytes
         self._leases: dict[str, int] = {}
         try:
-            for name in ("units", "indexes", "locks", "leases", "partial"):
-                (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-            _make_private(folder)
+            self._make_folders()
         except OSError as error:
             raise DependencyTransferError(
                 f"there is no store for shipped modules at {folder}: {error}; set "
                 "XDG_CACHE_HOME to a folder of your own"
             ) from error
+
+    def _make_folders(self) -> None:
+        for name in ("units", "indexes", "locks", "leases", "partial"):
+            (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(self.folder)
 
     def place(self, ident: str) -> Path:
         """Return the folder of a unit, whether it is there or not."""
@@ -123,19 +126,40 @@ class Store:
             DependencyTransferError: what `fetch` raised, or the disk is full.
         """
         if ident in self._leases:
-            return False
+            if self.place(ident).is_dir():
+                return False
+            os.close(self._leases.pop(ident))  # somebody has deleted the store
+        try:
+            has_fetched = self._lease(ident, fetch, pause)
+        except OSError as error:
+            raise DependencyTransferError(
+                f"unit {ident[:12]} cannot be stored at {self.folder}: {error}"
+            ) from error
+        if has_fetched:
+            self._evict_if_possible()
+        return has_fetched
+
+    def _lease(
+        self, ident: str, fetch: Callable[[Path], Manifest], pause: Pause
+    ) -> bool:
+        self._make_folders()
         with contextlib.ExitStack() as on_failure:
             lease = self._open("leases", ident)
             on_failure.callback(os.close, lease)
             while not _try_lock(lease, fcntl.LOCK_SH):  # evicted just now
                 pause(POLL_SECONDS)
             has_fetched = self._ensure(ident, fetch, pause)
+            os.utime(lease)
             on_failure.pop_all()
-        os.utime(lease)
         self._leases[ident] = lease
-        if has_fetched:
-            self.evict()
         return has_fetched
+
+    def _evict_if_possible(self) -> None:
+        """Make room; the unit that was wanted is there, whatever becomes of the others."""
+        try:
+            self.evict()
+        except OSError as error:
+            _log.warning("no room could be made in the store: %s", error)
 
     def _ensure(
         self, ident: str, fetch: Callable[[Path], Manifest], pause: Pause
@@ -160,11 +184,6 @@ class Store:
             index = self.folder / "indexes" / ident
             index.write_text(json.dumps(_index_of(partial, manifest)))
             partial.rename(self.place(ident))
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise DependencyTransferError(
-                f"unit {ident[:12]} cannot be stored at {self.folder}: {error}"
-            ) from error
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -291,6 +310,8 @@ class Store:
         try:
             yield descriptor
         finally:
+            # closing is not enough: a copy that was forked meanwhile has the same lock
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 
