@@ -26,6 +26,7 @@ BROAD_EXCEPTS = {
     "cluster/clerk.py:Clerk.submit": "__reduce__ of arguments; it becomes the future's",
     "cluster/initializer.py:initialize": "the initializer of an executor",
     "cluster/output.py:Output._call": "the function that is given as output",
+    "cluster/output.py:_print": "what sys.stdout is",
     "cluster/output.py:Output._show": "what sys.stdout is; filters of loggers",
     "cluster/records.py:RecordHandler.emit": "__str__ and __repr__ of what is logged",
     "cluster/running.py:MapRun._next_items": "the iterable of a map",

@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splice.cluster.batches import SPLIT, Batch, Collector, Cutter, Part
-from splice.cluster.ledger import (
-    AHEAD_BATCHES,
-    AHEAD_BYTES,
-    RUN,
-    STOCK,
-    Given,
-    Ledger,
-    Share,
-)
+from splice.cluster.ledger import RUN, Given, Ledger
+from splice.cluster.share import AHEAD_BATCHES, AHEAD_BYTES, STOCK, Share
 
 
 class Supplier:
@@ -589,3 +582,45 @@ def test_a_worker_without_a_limit_is_never_used_up():
     give(ledger, items)
     answer(ledger, "a")
     assert not ledger.is_used_up("a")
+
+
+def quick(count: int, **options) -> tuple[Share, list[Batch]]:
+    share = Share(chunksize=1, **options)
+    share.pace.record(1000, 0.001)
+    return share, [Batch(start, 1, None) for start in range(count)]
+
+
+def test_a_worker_is_given_no_more_in_a_row_than_its_life_has_left():
+    ledger = Ledger[str](life=5)
+    ledger.add("a")
+    share, batches = quick(100)
+    ledger.supply(share, batches)
+    assert len(ledger.give()) == 5
+
+
+def test_each_lost_worker_makes_the_stock_of_the_others_smaller():
+    ledger = Ledger[str]()
+    share, batches = quick(5000)
+    ledger.supply(share, batches)
+    held = []
+    for worker in ("a", "b", "c"):
+        ledger.add(worker)
+        while (first := ledger.give()[0]).batch.losses:  # a suspect, by itself
+            ledger.done(worker, first.ticket, 0.0)
+        held.append(len(ledger.held_by(worker)))
+        ledger.lost(worker)
+    assert held == [AHEAD_BATCHES, AHEAD_BATCHES >> 5, STOCK]
+
+
+def test_a_work_that_was_at_rest_has_its_full_stock_again():
+    ledger = Ledger[str]()
+    ledger.add("a")
+    share, batches = quick(1, retries=0)
+    ledger.supply(share, batches)
+    ledger.give()
+    ledger.lost("a")
+    share.retries = 2
+    ledger.add("b")
+    ledger.supply(share, quick(2000)[1])
+    ledger.give()
+    assert len(ledger.held_by("b")) == AHEAD_BATCHES

@@ -52,6 +52,11 @@ def test_a_file_that_was_opened_to_be_read_is_only_read(array: Any) -> None:
         received(read)[0, 0] = 1
 
 
+def test_an_array_of_a_class_with_more_to_it_travels(array: Any) -> None:
+    masked = np.ma.MaskedArray(array, array > 3)
+    assert mapped(masked) is masked
+
+
 def test_what_is_not_in_a_file_in_one_piece_travels(array: Any) -> None:
     private = np.memmap(array.filename, "i4", "c", offset=10, shape=(60, 40))
     for value in (array[:, ::2], private, np.ones(9), array[:0], array.sum(), "text"):

@@ -216,6 +216,22 @@ def test_output_is_shown_also_where_no_thread_can_be_started(
     assert capsys.readouterr().out == "[worker 1] last words\n"
 
 
+def test_a_stream_of_the_users_own_that_fails_in_another_way_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Tee:
+        encoding = "utf-8"
+
+        def write(self, text: str) -> None:
+            """Take it; and there is no flush."""
+
+    monkeypatch.setattr(sys, "stdout", Tee())
+    output = Output()
+    for _ in range(3):
+        output.take(NAME, "stdout", b"again\n", nothing)
+    output.finish()  # tells of the repetitions, and returns
+
+
 def test_more_is_read_only_when_it_has_been_shown() -> None:
     gate, going_on = threading.Event(), threading.Event()
 

@@ -29,6 +29,19 @@ def test_only_what_both_have_can_differ(site):
     assert differences(CLIENT, [site]) == {"one": TWO, "two": TWO}
 
 
+def test_a_copy_that_another_one_shadows_differs_from_nothing(site, tmp_path):
+    second = tmp_path / "second"
+    install(second, "same", "1.0", {"same.py": ""})
+    assert "same" not in differences(CLIENT, [site, str(second)])
+
+
+def test_a_checkout_whose_metadata_has_no_version_is_not_compared(site, tmp_path):
+    checkout = tmp_path / "checkout"
+    (checkout / "two_tops.egg-info").mkdir(parents=True)
+    assert versions_in([str(checkout), site])["two_tops"] == "1.0"
+    assert differences(CLIENT, [str(checkout), site]) == {"one": TWO, "two": TWO}
+
+
 def test_a_difference_is_told_with_the_first_import_of_the_distribution(
     site, monkeypatch
 ):

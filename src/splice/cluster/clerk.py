@@ -12,6 +12,7 @@ nothing on a node's loop may.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -278,3 +279,5 @@ def _at_exit() -> None:
 
 
 before_leaving(Stage.EXECUTORS, _at_exit)
+# a copy has no thread that would settle anything
+os.register_at_fork(after_in_child=_at_work.clear)

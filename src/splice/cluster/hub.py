@@ -331,8 +331,9 @@ class Hub:
             self._ledger.done(seat, first.ticket, 0.0)
             if first.batch.is_void:
                 self._stopped(first)
-            else:
+            elif first.is_alone or not self._ledger.again(first):
                 self._timed_out(first)
+            # else it may have been done, and another one been at work: alone it will show
         for given in self._ledger.held_by(seat):
             if isinstance(given.batch.items, Call) and given.batch.items.verdict:
                 self._ledger.void(given)  # it does not run, and nobody wants it to

@@ -19,25 +19,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Generic, TypeVar
 
-from splice.cluster.batches import FLOOR_SECONDS, Batch, Pace
-
-AHEAD_SECONDS: Final = 0.01
-"""Seconds of work that a worker has in stock: several round trips of a busy hub."""
-
-STOCK: Final = 2
-"""Batches that a worker has at least, the one in work included: while one is worked on, the next
-is on its way."""
-
-AHEAD_BATCHES: Final = 1024
-"""Batches that a worker has at most: they are what is given out again with it.  Only those of
-microseconds are so many; a worker's node gets the interpreter once in a millisecond beside its
-work, and a stock must last longer than that."""
-
-STREAM_BATCHES: Final = 128
-"""The same for a work whose input may be endless: no more of it is read than is of use."""
-
-AHEAD_BYTES: Final = 16 * 2**20
-"""Bytes of such a stock, answers included: what takes no time may still fill the memory."""
+from splice.cluster.batches import FLOOR_SECONDS, Batch
+from splice.cluster.share import AHEAD_SECONDS, STOCK, Share
 
 RUN: Final = 16
 """Batches that a worker gets in a row beside its stock, if together they last `FLOOR_SECONDS` at
@@ -46,74 +29,6 @@ most: to look for the neediest worker costs as much as to give it something."""
 HYSTERESIS: Final = 4
 """The caller is asked for more when this part of what should be there is missing: each waking of
 its thread costs as much as some ten batches."""
-
-
-class Share:
-    """One work, as the ledger sees it.
-
-    Args:
-        pace: what its items have cost.
-        retries: how often an item is given out again, after deaths of workers and retries.
-        chunksize: items in a batch where the user has fixed that.
-
-    Attributes:
-        waiting: batches to be given out.
-        uncut: items that are still to come, None where nobody knows.
-        is_fed: no more come; batches that are given out again may.
-        out: batches in somebody's hands whose outcome counts.
-        unread: batches whose outcome the user has not taken yet.
-        is_windowed: what the user has not taken is waited for, so that it stays bounded.
-    """
-
-    def __init__(
-        self,
-        pace: Pace | None = None,
-        *,
-        retries: int = 2,
-        chunksize: int | None = None,
-        is_windowed: bool = False,
-    ) -> None:
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise ValueError(f"retries is at least 0, got {retries!r}")
-        self.pace = pace or Pace()
-        self.retries = retries
-        self.chunksize = chunksize
-        self.is_windowed = is_windowed
-        self.waiting: deque[Batch] = deque()
-        self.uncut: int | None = 0
-        self.is_fed = False
-        self.out = 0
-        self.unread = 0
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every item has had its outcome."""
-        return self.is_fed and not self.waiting and not self.out
-
-    def stock(self) -> int:
-        """Return how many batches a worker should have, as far as that is known."""
-        seconds = self.pace.seconds_for(self.chunksize) if self.chunksize else None
-        if seconds is None:
-            return STOCK
-        return max(STOCK, min(self.most(), int(AHEAD_SECONDS / max(seconds, 1e-9))))
-
-    def most(self) -> int:
-        """Return how many batches a worker may have, however quick they are."""
-        most = STREAM_BATCHES if self.is_windowed else AHEAD_BATCHES
-        size_bytes = self.pace.bytes_for(self.chunksize or 1)
-        if size_bytes * most <= AHEAD_BYTES:
-            return most
-        return max(STOCK, int(AHEAD_BYTES / size_bytes))
-
-    def is_tail(self, workers: int) -> bool:
-        """Whether the rest must wait for whoever is free, and not behind a long batch."""
-        if self.uncut is None:
-            return False
-        batches = len(self.waiting)
-        if self.uncut:
-            batches += -(-self.uncut // (self.chunksize or self.pace.size(self.uncut)))
-        return batches <= STOCK * workers
-
 
 W = TypeVar("W", bound=Hashable)
 
@@ -219,6 +134,8 @@ class Ledger(Generic[W]):
 
     def supply(self, share: Share, batches: Iterable[Batch]) -> None:
         """There are new batches of a work."""
+        if not (share.out or share.waiting):
+            share.losses = 0
         share.waiting.extend(batches)
         self._line_up(share)
 
@@ -315,6 +232,8 @@ class Ledger(Generic[W]):
         if desk is None:
             return []
         failed: list[Given[W]] = []
+        for share in {given.share for given in desk.held.values()}:
+            share.losses += 1
         # Workers keep the order: as far as we have heard, only the first was in work. The
         # others are not counted, or a killing item would take its neighbours with it. It
         # comes to an end all the same: each loss counts one.
@@ -437,6 +356,8 @@ class Ledger(Generic[W]):
         # the last ones, as far as they are cut, wait for whoever is free
         waiting = len(share.waiting) - STOCK * len(self._desks)
         most = min(RUN, share.most() - held, waiting, int(FLOOR_SECONDS / expected))
+        if desk.left is not None:
+            most = min(most, desk.left)
         return max(1, most)
 
 

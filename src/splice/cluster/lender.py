@@ -99,14 +99,11 @@ def _forget(
 
 
 def _owner(raw: memoryview) -> Any:
-    """Return what lives as long as that memory is its own, or None if that cannot be watched."""
-    found: Any = None
-    owner: Any = raw.obj
-    while owner is not None:
-        if type(owner).__weakrefoffset__:
-            found = owner
-        owner = getattr(owner, "base", None)
-    return found
+    """Return the array itself, or None if that cannot be watched.
+
+    Not what it is a view of: a buffer that is filled again has a view for each filling.
+    """
+    return raw.obj if type(raw.obj).__weakrefoffset__ else None
 
 
 def _address(raw: memoryview) -> int:

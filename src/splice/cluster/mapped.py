@@ -43,7 +43,10 @@ class Mapped:
 def mapped(value: Any) -> Any:
     """Return what stands for an array that lies in a file; any other value as it is."""
     numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.ndarray) or not value.size:
+    # not of a class of its own, which has more to it than its memory
+    if numpy is None or type(value) not in {numpy.ndarray, numpy.memmap}:
+        return value
+    if not value.size:
         return value
     whole = _whole(value, numpy.memmap)
     if whole is None or not whole.filename or not Path(whole.filename).is_file():

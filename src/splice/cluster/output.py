@@ -169,7 +169,8 @@ class Output:
 
     def _start(self) -> bool:
         """Start the thread unless it runs; False: none can be had."""
-        if self._thread is None and self._how != "off":
+        is_running = self._thread is not None and self._thread.is_alive()
+        if not is_running and self._how != "off":
             thread = threading.Thread(
                 target=self._serve, name="splice-output", daemon=True
             )
@@ -292,5 +293,7 @@ def _print(stream: str, text: str) -> None:
     try:
         target.write(text.encode(encoding, "backslashreplace").decode(encoding))
         target.flush()
-    except (OSError, ValueError) as error:  # closed, or nobody reads it any more
+    except (
+        Exception
+    ) as error:  # closed, nobody reads it any more; or it is the user's own
         _log.debug("output of workers could not be shown: %s", error)

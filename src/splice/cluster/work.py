@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from splice.actor.promise import ERROR, PENDING, Promise
 from splice.cluster.batches import Batch, Collector, Cutter, Part
-from splice.cluster.ledger import Share
 from splice.cluster.orders import CALL, Outcome
 from splice.cluster.packed import Packed, pack_error
+from splice.cluster.share import Share
 from splice.errors import Cancelled, SpliceError
 from splice.node.current import decoding
 

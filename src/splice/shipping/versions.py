@@ -93,13 +93,17 @@ def differences(
 ) -> dict[str, Difference]:
     """Return what differs between some versions and those below `paths`, by top-level module."""
     found: dict[str, Difference] = {}
+    seen: set[str] = set()
     for folder in folders_of(paths):
         name, version = _name_and_version(folder)
         other = versions.get(name, version)
-        if other != version:
+        # a second one is shadowed by the first; a checkout's own folder tells no version
+        if other != version and version and name not in seen:
             difference = Difference(name, version, other)
             for top in _tops(folder):
                 found.setdefault(top, difference)
+        if version:
+            seen.add(name)
     return found
 
 
@@ -118,7 +122,9 @@ def versions_in(paths: Iterable[str]) -> dict[str, str]:
     """Return versions of distributions, as the names of their metadata folders tell them."""
     versions: dict[str, str] = {}
     for folder in folders_of(paths):
-        versions.setdefault(*_name_and_version(folder))
+        name, version = _name_and_version(folder)
+        if version:
+            versions.setdefault(name, version)
     return versions
 
 
