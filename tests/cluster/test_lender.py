@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from splice import UnpicklableError
-from splice.cluster.lender import Lender
+from splice.cluster.lender import MOST_LENT, Lender
 from splice.cluster.lent import Borrowed, Lent
 from splice.cluster.packed import Packed, pack
 
@@ -59,6 +59,15 @@ def test_each_view_of_a_buffer_that_is_filled_again_has_its_content(
         buffer[:] = number
         kept.append(lender.pack(buffer[:]))
     assert [received(packed)[0] for packed in kept] == [0, 1, 2]
+
+
+def test_no_more_arrays_are_lent_at_a_time_than_a_program_has_files_for(
+    lender: Lender,
+) -> None:
+    arrays = [np.full(1000, float(number)) for number in range(MOST_LENT + 5)]
+    kept = [lender.pack(array) for array in arrays]
+    assert sum(type(packed) is Lent for packed in kept) == MOST_LENT
+    assert [received(packed)[0] for packed in kept] == list(range(MOST_LENT + 5))
 
 
 def test_a_part_of_an_array_is_lent_by_itself(lender: Lender) -> None:

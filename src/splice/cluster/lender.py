@@ -16,11 +16,15 @@ import sys
 import threading
 import weakref
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from splice.cluster.lent import Borrowed, Lent, Memory, keep
 from splice.cluster.packed import Packed
 from splice.net.codec import encode
+
+MOST_LENT: Final = 64
+"""Arrays that one call of joblib lends at a time: each takes an open file of the client, of which a
+program often has 1,024.  Others travel with their batches."""
 
 
 class Lender:
@@ -76,8 +80,7 @@ class Lender:
         reference, memory = self._kept.get(key, (None, None))
         if memory is not None and reference is not None and reference() is owner:
             return memory
-        kept = keep([raw])
-        if kept is None:
+        if len(self._kept) >= MOST_LENT or (kept := keep([raw])) is None:
             return None
         if owner is not None and address:
             forget = partial(_forget, weakref.ref(self), key)
