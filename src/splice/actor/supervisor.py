@@ -11,7 +11,6 @@ Where a child lives, and what is done there, is in `splice.actor.supervised` and
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
@@ -21,25 +20,24 @@ from typing import Any, ClassVar, Final, TypeVar
 from splice.actor.cell import Cell
 from splice.actor.childspec import ChildCounts, ChildInfo, ChildSpec
 from splice.actor.context import current_worker
+from splice.actor.family import Family
 from splice.actor.handlers import Handler
 from splice.actor.links import extra_of
 from splice.actor.process import Process
 from splice.actor.promise import Promise, Tell
-from splice.actor.proxy import Proxy
 from splice.actor.restart import (
     AutoShutdown,
     Forget,
     GiveUp,
     Keep,
-    Member,
     Policy,
     Restart,
     Strategy,
     WindUp,
 )
 from splice.actor.seat import abroad
-from splice.actor.supervised import Child, Load
-from splice.errors import ChildExists, ChildRunning, Exit, NoSuchChild
+from splice.actor.supervised import Child
+from splice.errors import Exit
 from splice.log import logger
 from splice.uri import url
 
@@ -104,7 +102,7 @@ class Supervisor(Process):
             self.auto_shutdown if auto_shutdown is None else auto_shutdown,
         )
         specs = list(self.children if children is None else children)
-        self._family: dict[Any, Child] = {}
+        self._family = Family(is_simple=self._policy.is_simple)
         self._restarts: tuple[float, ...] = ()
         self._lost_nodes: dict[tuple[str, int | None], float] = {}
         self._numbers = count(1)
@@ -155,8 +153,8 @@ class Supervisor(Process):
             NoSuchChild: there is none of that id.
             ChildRunning: it runs, or is about to be restarted.
         """
-        found = self._stopped(id)
-        found.restart(self._load(found.spec))
+        found = self._family.stopped(id)
+        found.restart(self._family.load(found.spec))
         return found.proxy
 
     @_answering
@@ -169,7 +167,7 @@ class Supervisor(Process):
         Raises:
             NoSuchChild: there is none of that id.
         """
-        found = self._find(id)
+        found = self._family.find(id)
         found.stop(will_return=False)
         if self._policy.is_simple or found.spec.restart == "temporary":
             self._forget(found)
@@ -182,7 +180,7 @@ class Supervisor(Process):
             NoSuchChild: there is none of that id.
             ChildRunning: it runs, or is about to be restarted.
         """
-        self._forget(self._stopped(id))
+        self._forget(self._family.stopped(id))
 
     @_answering
     def get_childspec(self, id: Any) -> ChildSpec:  # noqa: A002 - as in `child`
@@ -194,26 +192,15 @@ class Supervisor(Process):
         Raises:
             NoSuchChild: there is none of that id.
         """
-        return self._find(id).spec
+        return self._family.find(id).spec
 
     def which_children(self) -> list[ChildInfo]:
         """Answer all children, in starting order."""
-        is_simple = self._policy.is_simple
-        return [
-            ChildInfo(None if is_simple else c.key, c.proxy, c.spec.restart, c.state)
-            for c in self._family.values()
-        ]
+        return self._family.infos()
 
     def count_children(self) -> ChildCounts:
         """Answer how many children there are."""
-        family = self._family.values()
-        supervisors = sum(c.spec.type == "supervisor" for c in family)
-        return ChildCounts(
-            specs=1 if self._policy.is_simple else len(family),
-            active=sum(c.state == "running" for c in family),
-            supervisors=supervisors,
-            workers=len(family) - supervisors,
-        )
+        return self._family.counts()
 
     # ---- starting and stopping
 
@@ -229,33 +216,27 @@ class Supervisor(Process):
     def _start(self, key: Any, spec: ChildSpec) -> Child:
         if key is None:
             key = f"{spec.cls.__name__}-{next(self._numbers)}"
-        if key in self._family:
-            raise ChildExists(f"there is a child {key!r} already; restart or delete it")
+        self._family.check_new(key)
         if spec.significant and self._policy.auto_shutdown == "never":
             raise ValueError(
                 f"child {key!r} is significant, but auto_shutdown of its supervisor is 'never'"
             )
         made = Child(self._sp_cell, key, spec, self._has_ended)
-        load = self._load(spec)
-        self._family[key] = made
+        load = self._family.load(spec)
+        self._family.add(made)
         try:
             made.start(load)
         except Exception:
-            del self._family[key]
+            self._family.remove(made)
             raise
         return made
 
-    def _load(self, spec: ChildSpec) -> Load:
-        if not spec.dest:  # it lives here: one of many thousands need not count them
-            return {}
-        return Counter(c.address for c in self._family.values() if c.state == "running")
-
     def _forget(self, found: Child) -> None:
-        del self._family[found.key]
+        self._family.remove(found)
         found.seat.close()
 
     def _stop_all(self) -> None:
-        family = list(reversed(self._family.values()))
+        family = list(reversed(self._family))
         if self._policy.is_simple:
             # all at the same time: none of them needs another one
             endings = [found.stop_nowait(will_return=False) for found in family]
@@ -275,7 +256,7 @@ class Supervisor(Process):
 
     def _orphan(self, reason: Any) -> None:
         """End the children of a supervisor that was killed, or could not be made."""
-        for found in reversed(list(self._family.values())):
+        for found in list(reversed(self._family)):
             found.orphan()
 
     # ---- when a child has ended
@@ -284,7 +265,7 @@ class Supervisor(Process):
         tell_owner(self._sp_cell, _ENDED, found, reason)
 
     def _ended(self, found: Child, reason: Any) -> None:
-        if self._family.get(found.key) is not found or not found.has_failed:
+        if found not in self._family or not found.has_failed:
             return  # it was stopped or restarted since
         if _is_on_the_stack_of_another():
             self._has_ended(found, reason)
@@ -294,7 +275,7 @@ class Supervisor(Process):
             return  # the nodes that this one has forked go first
         now = self._sp_cell.scheduler.loop.time()
         action = self._policy.decide(
-            self._members(),
+            self._family.members(),
             found.key,
             reason,
             self._restarts,
@@ -325,13 +306,15 @@ class Supervisor(Process):
 
     def _again(self, found: Child) -> None:
         """Try once more to restart a child whose constructor has failed."""
-        if self._family.get(found.key) is found and found.is_restarting:
+        if found in self._family and found.is_restarting:
             if _is_on_the_stack_of_another():
                 tell_owner(self._sp_cell, _AGAIN, found)
                 return
             now = self._sp_cell.scheduler.loop.time()
             self._carry_out(
-                self._policy.again(self._members(), found.key, self._restarts, now)
+                self._policy.again(
+                    self._family.members(), found.key, self._restarts, now
+                )
             )
 
     def _carry_out(self, action: Restart | GiveUp | WindUp) -> None:
@@ -348,34 +331,11 @@ class Supervisor(Process):
             found.is_restarting = True
         for found in starting:
             try:
-                found.restart(self._load(found.spec))
+                found.restart(self._family.load(found.spec))
             except Exception:
                 _log.exception("child %r could not be restarted", found.key)
                 tell_owner(self._sp_cell, _AGAIN, found)
                 return
-
-    # ---- looking
-
-    def _members(self) -> list[Member]:
-        return [c.member for c in self._family.values()]
-
-    def _find(self, key: Any) -> Child:
-        if self._policy.is_simple:
-            for found in self._family.values():
-                if isinstance(key, Proxy) and found.proxy == key:
-                    return found
-        elif key in self._family:
-            return self._family[key]
-        known = ", ".join(repr(k) for k in self._family) or "none"
-        raise NoSuchChild(f"there is no child {key!r}; there are: {known}")
-
-    def _stopped(self, key: Any) -> Child:
-        if self._policy.is_simple:
-            raise NoSuchChild("children of simple_one_for_one are not kept when ended")
-        found = self._find(key)
-        if found.state != "stopped":
-            raise ChildRunning(f"child {key!r} is {found.state}; terminate it before")
-        return found
 
 
 _ENDED: Final = Handler("child_ended", Supervisor._ended, is_plain=True)
