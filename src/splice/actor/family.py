@@ -12,7 +12,7 @@ from typing import Any
 
 from splice.actor.childspec import ChildCounts, ChildInfo, ChildSpec
 from splice.actor.proxy import Proxy
-from splice.actor.restart import Member
+from splice.actor.restart import Member, Strategy
 from splice.actor.supervised import Child, Load
 from splice.errors import ChildExists, ChildRunning, NoSuchChild
 
@@ -27,6 +27,7 @@ class Family:
     def __init__(self, *, is_simple: bool) -> None:
         self._is_simple = is_simple
         self._children: dict[Any, Child] = {}
+        self._keys: dict[Proxy, Any] = {}  # of children without ids
 
     def __iter__(self) -> Iterator[Child]:
         return iter(self._children.values())
@@ -47,17 +48,36 @@ class Family:
         if key in self._children:
             raise ChildExists(f"there is a child {key!r} already; restart or delete it")
 
-    def add(self, made: Child) -> None:
-        """Take in a child that is about to be started."""
+    def start(self, made: Child) -> None:
+        """Take in a child and start it; one that does not start is not kept."""
+        load = self._load(made.spec)
         self._children[made.key] = made
+        try:
+            made.start(load)
+        except Exception:
+            del self._children[made.key]
+            raise
+        if self._is_simple:
+            self._keys[made.proxy] = made.key
+
+    def restart(self, found: Child) -> None:
+        """Begin another life of a child, which may have to live elsewhere then."""
+        before = found.proxy
+        found.restart(self._load(found.spec))
+        if self._is_simple and found.proxy != before:
+            del self._keys[before]
+            self._keys[found.proxy] = found.key
 
     def remove(self, found: Child) -> None:
         """Strike a child out."""
         del self._children[found.key]
+        if self._is_simple:
+            del self._keys[found.proxy]
 
     def clear(self) -> None:
         """Strike all children out."""
         self._children.clear()
+        self._keys.clear()
 
     # ---- looking
 
@@ -68,13 +88,19 @@ class Family:
             NoSuchChild: there is none.
         """
         if self._is_simple:
-            for found in self:
-                if isinstance(key, Proxy) and found.proxy == key:
-                    return found
-        elif key in self._children:
+            return self._find_simple(key)
+        if key in self._children:
             return self._children[key]
         known = ", ".join(repr(k) for k in self._children) or "none"
         raise NoSuchChild(f"there is no child {key!r}; there are: {known}")
+
+    def _find_simple(self, proxy: Any) -> Child:
+        if isinstance(proxy, Proxy) and proxy in self._keys:
+            return self._children[self._keys[proxy]]
+        raise NoSuchChild(
+            f"{proxy!r} is none of the {len(self._children)} children; in "
+            "simple_one_for_one each is known by its proxy, until it has ended for good"
+        )
 
     def stopped(self, key: Any) -> Child:
         """Return the child of that id, which does not run.
@@ -90,11 +116,14 @@ class Family:
             raise ChildRunning(f"child {key!r} is {found.state}; terminate it before")
         return found
 
-    def members(self) -> list[Member]:
-        """Return what a decision needs to know of the children."""
+    def members(self, ended: Child, strategy: Strategy) -> list[Member]:
+        """Return what a decision about `ended` needs to know: of all children, or of it alone."""
+        is_alone = strategy in {"one_for_one", "simple_one_for_one"}
+        if is_alone and not ended.spec.significant:
+            return [ended.member]
         return [found.member for found in self]
 
-    def load(self, spec: ChildSpec) -> Load:
+    def _load(self, spec: ChildSpec) -> Load:
         """Return how many children run on each node, for a child that is to live on one."""
         if not spec.dest:  # it lives here: one of many thousands need not count them
             return {}

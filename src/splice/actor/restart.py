@@ -141,7 +141,8 @@ class Policy:
         """Decide what is done about the end of a child that nobody wanted to end.
 
         Args:
-            members: all children, in starting order.
+            members: all children, in starting order; where one is restarted alone, and is not
+                significant, it will do.
             ended: the key of the one that has ended.
             reason: why.
             restarts: the times of earlier restarts.

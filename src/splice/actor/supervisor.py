@@ -30,6 +30,7 @@ from splice.actor.restart import (
     Forget,
     GiveUp,
     Keep,
+    Member,
     Policy,
     Restart,
     Strategy,
@@ -154,7 +155,7 @@ class Supervisor(Process):
             ChildRunning: it runs, or is about to be restarted.
         """
         found = self._family.stopped(id)
-        found.restart(self._family.load(found.spec))
+        self._family.restart(found)
         return found.proxy
 
     @_answering
@@ -222,13 +223,7 @@ class Supervisor(Process):
                 f"child {key!r} is significant, but auto_shutdown of its supervisor is 'never'"
             )
         made = Child(self._sp_cell, key, spec, self._has_ended)
-        load = self._family.load(spec)
-        self._family.add(made)
-        try:
-            made.start(load)
-        except Exception:
-            self._family.remove(made)
-            raise
+        self._family.start(made)
         return made
 
     def _forget(self, found: Child) -> None:
@@ -275,7 +270,7 @@ class Supervisor(Process):
             return  # the nodes that this one has forked go first
         now = self._sp_cell.scheduler.loop.time()
         action = self._policy.decide(
-            self._family.members(),
+            self._members(found),
             found.key,
             reason,
             self._restarts,
@@ -304,6 +299,9 @@ class Supervisor(Process):
         self._lost_nodes = {**recent, node: now}
         return node not in recent
 
+    def _members(self, found: Child) -> list[Member]:
+        return self._family.members(found, self._policy.strategy)
+
     def _again(self, found: Child) -> None:
         """Try once more to restart a child whose constructor has failed."""
         if found in self._family and found.is_restarting:
@@ -312,9 +310,7 @@ class Supervisor(Process):
                 return
             now = self._sp_cell.scheduler.loop.time()
             self._carry_out(
-                self._policy.again(
-                    self._family.members(), found.key, self._restarts, now
-                )
+                self._policy.again(self._members(found), found.key, self._restarts, now)
             )
 
     def _carry_out(self, action: Restart | GiveUp | WindUp) -> None:
@@ -331,7 +327,7 @@ class Supervisor(Process):
             found.is_restarting = True
         for found in starting:
             try:
-                found.restart(self._family.load(found.spec))
+                self._family.restart(found)
             except Exception:
                 _log.exception("child %r could not be restarted", found.key)
                 tell_owner(self._sp_cell, _AGAIN, found)
