@@ -215,6 +215,13 @@ def test_only_a_child_of_a_simple_supervisor_has_a_spec_there(world):
         world.wait(sup.get_childspec(stranger))
 
 
+@pytest.mark.parametrize("strategy", ["one_for_one", "simple_one_for_one"])
+@pytest.mark.parametrize("wrong", [Clerk, "clerk", None])
+def test_what_is_no_spec_is_no_child(world, wrong, strategy):
+    with pytest.raises(TypeError, match=r"splice\.child"):
+        supervisor(world, wrong, strategy=strategy)
+
+
 def test_every_spec_that_makes_sense_is_taken():
     ways = itertools.product(
         KINDS, (0, 1.5, "kill", None), ("worker", "supervisor"), (False, True)

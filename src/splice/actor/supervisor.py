@@ -102,7 +102,7 @@ class Supervisor(Process):
             self.period if period is None else period,
             self.auto_shutdown if auto_shutdown is None else auto_shutdown,
         )
-        specs = list(self.children if children is None else children)
+        specs = _checked(self.children if children is None else children)
         self._family = Family(is_simple=self._policy.is_simple)
         self._restarts: tuple[float, ...] = ()
         self._lost_nodes: dict[tuple[str, int | None], float] = {}
@@ -336,6 +336,16 @@ class Supervisor(Process):
 
 _ENDED: Final = Handler("child_ended", Supervisor._ended, is_plain=True)
 _AGAIN: Final = Handler("child_again", Supervisor._again, is_plain=True)
+
+
+def _checked(children: Sequence[ChildSpec]) -> list[ChildSpec]:
+    specs = list(children)
+    for spec in specs:
+        if not isinstance(spec, ChildSpec):
+            raise TypeError(
+                f"children are specs, made by splice.child, and {spec!r} is none"
+            )
+    return specs
 
 
 def _is_on_the_stack_of_another() -> bool:
