@@ -759,3 +759,62 @@ def test_no_child_is_lost_under_any_schedule():
 
         assert sim.run(nodes[0], scenario) == ["running"] * 6
         sim.close()
+
+
+# ---- supervisors that are killed and restarted
+
+
+def seen(promise: Any) -> Any:
+    """Look at a failure, so that it is not logged."""
+    promise.add_done_callback(lambda _: None)
+    return promise
+
+
+def proxy_of(sup: Any, key: Any) -> Any:
+    return next(info.proxy for info in infos(sup) if info.id == key)
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+@pytest.mark.parametrize("shutdown", [5.0, None, "kill"])
+def test_a_restarted_supervisor_waits_for_a_far_orphan_that_has_its_name(
+    sim, nodes, shutdown, is_busy
+):
+    one, two, _ = nodes
+
+    def scenario():
+        till = child(Clerk, sp_id="till", shutdown=shutdown, sp_dest=two.address)
+        low = child(Supervisor, id="low", children=[till])
+        top = runtime.spawn(Supervisor, children=[low])
+        sup = proxy_of(top, "low")
+        if is_busy:
+            seen(proxy_of(sup, "till").nap(3))
+        runtime.sleep(0.1)
+        runtime.kill(sup)
+        runtime.sleep(30)
+        return sync(proxy_of(proxy_of(top, "low"), "till").add())
+
+    assert sim.run(one, scenario) == 1
+
+
+@pytest.mark.parametrize("delay", [0, 0.001])
+def test_a_supervisor_killed_in_a_far_start_and_restarted_leaves_nothing_there(
+    sim, nodes, delay
+):
+    one, two, _ = nodes
+
+    class Slow(Clerk):
+        def __init__(self):
+            runtime.sleep(5)
+            super().__init__()
+
+    def scenario():
+        top = runtime.spawn(Supervisor, children=[child(Supervisor, id="low")])
+        sup = proxy_of(top, "low")
+        seen(runtime.spawn_nowait(Slow, sp_super=sup, sp_dest=two.address))
+        runtime.sleep(delay)
+        runtime.kill(sup)
+        runtime.sleep(LOSS)
+        return infos(proxy_of(top, "low")), infos(top)[0].state
+
+    assert sim.run(one, scenario) == ([], "running")
+    assert processes(two) == ["Agent"]
