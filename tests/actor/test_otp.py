@@ -15,6 +15,7 @@ from splice.actor.proxy import tell
 from splice.actor.supervisor import Supervisor
 from splice.errors import (
     ChildExists,
+    ChildRunning,
     Exit,
     NameTaken,
     NoSuchChild,
@@ -531,6 +532,139 @@ def test_children_added_later_are_not_there_in_the_next_life_of_a_supervisor(
 
 
 # ---- a restart that never succeeds
+
+
+def hanging(world: World, strategy: str) -> tuple[Any, list[bool], dict[int, Any]]:
+    """A supervisor of a, b and c, whose b starts only while it may.
+
+    What is put into the third is called when b has tried to start that often in vain.
+    """
+    may = [True]
+    log: list[str] = []
+
+    def may_start():
+        if may[0]:
+            return True
+        tries.append(None)
+        if len(tries) in asks:
+            asks.pop(len(tries))()
+        return False
+
+    tries: list[None] = []
+    asks: dict[int, Callable[[], None]] = {}
+    specs = [
+        child(Clerk, "a", log, id="a"),
+        child(Flaky, "b", log, may_start, id="b"),
+        child(Clerk, "c", log, id="c"),
+    ]
+    sup = supervisor(world, *specs, strategy=strategy, intensity=10**6)
+    return sup, may, asks
+
+
+EXPECTED_WHILE_HANGING = {
+    "one_for_one": {"a": "running", "b": "restarting", "c": "running"},
+    "rest_for_one": {"a": "running", "b": "restarting", "c": "restarting"},
+    "one_for_all": {"a": "running", "b": "restarting", "c": "restarting"},
+}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_while_a_child_does_not_start_its_supervisor_says_so_and_obeys(world, strategy):
+    sup, may, asks = hanging(world, strategy)
+    answers: list[Any] = []
+
+    def ask():
+        answers.extend(
+            quietly(promise)
+            for promise in (
+                sup.start_child(child(Clerk, id="b")),
+                sup.restart_child("b"),
+                sup.delete_child("b"),
+                sup.which_children(),
+                sup.terminate_child("b"),
+                sup.which_children(),
+            )
+        )
+
+    asks[5] = ask
+    may[0] = False
+    b = proxies(world, sup)["b"]
+    quietly(b.fail())
+    world.settle()
+    exists, running, running_too, infos, terminated, after = answers
+    assert isinstance(exists.exception(), ChildExists)
+    assert isinstance(running.exception(), ChildRunning)
+    assert isinstance(running_too.exception(), ChildRunning)
+    seen = {info.id: info.state for info in world.wait(infos)}
+    assert seen == EXPECTED_WHILE_HANGING[strategy]
+    assert world.wait(terminated) is None
+    seen = {info.id: info.state for info in world.wait(after)}
+    assert "restarting" not in seen.values()
+    assert states(world, sup)["b"] == "stopped"
+    may[0] = True
+    assert world.wait(sup.restart_child("b")) == b
+    assert states(world, sup)["b"] == "running"
+
+
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_mail_of_siblings_that_wait_for_a_child_fails_when_that_is_given_up(
+    world, strategy
+):
+    sup, may, asks = hanging(world, strategy)
+    found = proxies(world, sup)
+    late: list[Any] = []
+
+    def ask():
+        late.append(found["c"].note())
+        quietly(sup.terminate_child("b"))
+
+    asks[3] = ask
+    may[0] = False
+    quietly(found["b"].fail())
+    world.settle()
+    assert late[0].done()
+    assert isinstance(late[0].exception(), ProcessStopped)
+    assert states(world, sup)["c"] == "stopped"
+    may[0] = True
+    world.wait(sup.restart_child("c"))
+    assert world.wait(found["c"].note())[-1] == "asked"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_supervisor_stops_while_a_child_does_not_start(world, strategy):
+    sup, may, asks = hanging(world, strategy)
+    found = proxies(world, sup)
+    stopped: list[Any] = []
+    asks[5] = lambda: stopped.append(world.stop(sup, "shutdown"))
+    may[0] = False
+    quietly(found["b"].fail())
+    world.settle()
+    world.wait(stopped[0])
+    assert reason_of(world, sup) == "shutdown"
+    assert all(has_ended(world, each) for each in found.values())
+
+
+def test_no_child_is_started_again_before_the_one_that_it_waits_for(world):
+    log: list[str] = []
+    may_b = iter([True, False])
+
+    def may_start(name):
+        if name == "b":
+            return next(may_b, True)
+        if log.count("+c") == 2:
+            quietly(found["b"].fail())  # c is about to be tried once more
+        return log.count("+c") == 1 or log.count("+b") == 3
+
+    specs = [
+        child(Flaky, name, log, lambda name=name: may_start(name), id=name)
+        for name in "bc"
+    ]
+    sup = supervisor(world, *specs, strategy="rest_for_one", intensity=1000)
+    found = proxies(world, sup)
+    quietly(found["c"].fail())
+    assert states(world, sup) == {"b": "running", "c": "running"}
+    first_in_vain = log.index("+b", 1)
+    assert log[first_in_vain:] == ["+b", "+b", "+c"]
 
 
 # ---- significant children

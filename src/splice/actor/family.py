@@ -12,7 +12,7 @@ from typing import Any
 
 from splice.actor.childspec import ChildCounts, ChildInfo, ChildSpec
 from splice.actor.proxy import Proxy
-from splice.actor.restart import Member, Strategy
+from splice.actor.restart import Member
 from splice.actor.supervised import Child, Load
 from splice.errors import ChildExists, ChildRunning, NoSuchChild
 
@@ -116,9 +116,8 @@ class Family:
             raise ChildRunning(f"child {key!r} is {found.state}; terminate it before")
         return found
 
-    def members(self, ended: Child, strategy: Strategy) -> list[Member]:
+    def members(self, ended: Child, *, is_alone: bool) -> list[Member]:
         """Return what a decision about `ended` needs to know: of all children, or of it alone."""
-        is_alone = strategy in {"one_for_one", "simple_one_for_one"}
         if is_alone and not ended.spec.significant:
             return [ended.member]
         return [found.member for found in self]

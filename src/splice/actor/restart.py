@@ -128,6 +128,11 @@ class Policy:
         """Whether all children are made alike, on demand."""
         return self.strategy == "simple_one_for_one"
 
+    @property
+    def restarts_alone(self) -> bool:
+        """Whether the restart of a child concerns no other one."""
+        return self.strategy in {"one_for_one", "simple_one_for_one"}
+
     def decide(
         self,
         members: Sequence[Member],

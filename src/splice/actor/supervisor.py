@@ -106,6 +106,7 @@ class Supervisor(Process):
         self._family = Family(is_simple=self._policy.is_simple)
         self._restarts: tuple[float, ...] = ()
         self._lost_nodes: dict[tuple[str, int | None], float] = {}
+        self._retried: Child | None = None
         self._numbers = count(1)
         self._template: ChildSpec | None = None
         extra_of(self._sp_cell).at_end = self._orphan
@@ -162,6 +163,9 @@ class Supervisor(Process):
     def terminate_child(self, id: Any) -> None:  # noqa: A002 - as in `child`
         """Stop a child; its spec is kept, unless it is temporary.
 
+        Of one whose restart fails again and again, those are stopped too that were to be
+        restarted after it.
+
         Args:
             id: of the child; in ``simple_one_for_one`` its proxy.
 
@@ -170,6 +174,7 @@ class Supervisor(Process):
         """
         found = self._family.find(id)
         found.stop(will_return=False)
+        self._give_up_on(found)
         if self._policy.is_simple or found.spec.restart == "temporary":
             self._forget(found)
 
@@ -300,11 +305,26 @@ class Supervisor(Process):
         return node not in recent
 
     def _members(self, found: Child) -> list[Member]:
-        return self._family.members(found, self._policy.strategy)
+        return self._family.members(found, is_alone=self._policy.restarts_alone)
+
+    def _give_up_on(self, found: Child) -> None:
+        """Stop those too that were to be started after `found`, which will not be."""
+        if found is not self._retried or self._policy.restarts_alone:
+            return
+        self._retried = None
+        for other in self._family:
+            if other.is_restarting:
+                other.stop(will_return=False)
+
+    def _is_to_be_retried(self, found: Child) -> bool:
+        if found not in self._family or not found.is_restarting:
+            return False
+        # where several are restarted in order, only the first that fails
+        return self._policy.restarts_alone or found is self._retried
 
     def _again(self, found: Child) -> None:
         """Try once more to restart a child whose constructor has failed."""
-        if found in self._family and found.is_restarting:
+        if self._is_to_be_retried(found):
             if _is_on_the_stack_of_another():
                 tell_owner(self._sp_cell, _AGAIN, found)
                 return
@@ -330,6 +350,7 @@ class Supervisor(Process):
                 self._family.restart(found)
             except Exception:
                 _log.exception("child %r could not be restarted", found.key)
+                self._retried = found
                 tell_owner(self._sp_cell, _AGAIN, found)
                 return
 
