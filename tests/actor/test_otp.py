@@ -722,6 +722,46 @@ def test_a_child_that_unlinks_its_supervisor_is_terminated_all_the_same(world):
     assert reason_of(world, clerk) == "shutdown"
 
 
+class Big:
+    """An argument whose end can be seen."""
+
+    alive = 0
+
+    def __init__(self):
+        Big.alive += 1
+
+    def __del__(self):
+        Big.alive -= 1
+
+
+class Forgetful(Process):
+    """Keeps nothing of its arguments."""
+
+    def __init__(self, *args):
+        pass
+
+    def ping(self):
+        return "pong"
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES, "simple_one_for_one"])
+def test_the_arguments_of_temporary_children_are_not_kept(world, strategy):
+    Big.alive = 0
+    if strategy == "simple_one_for_one":
+        sup = simple(world, child(Forgetful, restart="temporary"))
+        made = [world.wait(sup.start_child(Big())) for _ in range(3)]
+    else:
+        sup = supervisor(world, strategy=strategy)
+        made = [
+            world.wait(
+                sup.start_child(child(Forgetful, Big(), id=n, restart="temporary"))
+            )
+            for n in range(3)
+        ]
+    assert [world.wait(each.ping()) for each in made] == ["pong"] * 3
+    assert Big.alive == 0
+
+
 def calls_of(function: Callable[[], Any]) -> int:
     """How many Python functions are called by it."""
     calls = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from splice.actor.process import Process
@@ -38,6 +38,16 @@ class ChildSpec:
     name: str | None = None
     significant: bool = False
     dest: tuple[str, ...] = ()
+
+    @property
+    def lasting(self) -> ChildSpec:
+        """What is kept of it when its process is made: the arguments of a temporary one are not.
+
+        They may be large, and such a child is never made again.
+        """
+        if self.restart != "temporary" or not (self.args or self.kwargs):
+            return self
+        return replace(self, args=(), kwargs={})
 
 
 def child(

@@ -153,6 +153,7 @@ class NearSeat:
         self._cell = message.target
         extra_of(self.cell).keeper = self
         message.get()
+        self._spec = spec.lasting
         self._runs()
 
     def restart(self) -> None:
@@ -281,6 +282,7 @@ class FarSeat:
         self._watch.add_done_callback(self._outpost_ended)
         target = self._outpost.child().get()._sp_target
         self._proxy = proxy_class(self._spec.cls)(target)
+        self._spec = self._spec.lasting
         self._runs()
 
     def restart(self) -> None:

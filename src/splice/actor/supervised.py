@@ -82,6 +82,7 @@ class Child:
             DeliveryError: none of the nodes that it may live on could be reached.
         """
         self._place(places(self.spec.dest, (), load))
+        self.spec = self.spec.lasting
 
     def restart(self, load: Load) -> None:
         """Begin another life: in its seat, or if that is gone in a new one elsewhere."""

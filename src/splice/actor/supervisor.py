@@ -190,7 +190,7 @@ class Supervisor(Process):
 
     @_answering
     def get_childspec(self, id: Any) -> ChildSpec:  # noqa: A002 - as in `child`
-        """Answer how a child is made.
+        """Answer how a child is made; of a temporary one without its arguments.
 
         Args:
             id: of the child; in ``simple_one_for_one`` its proxy.
