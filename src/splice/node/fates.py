@@ -87,7 +87,15 @@ class Fates:
         return stop
 
     def demonitor(self, monitor: Promise) -> None:
-        """Watch no more; the promise of `monitor` fails with `Cancelled`."""
+        """Watch no more; the promise of `monitor` fails with `Cancelled`.
+
+        Raises:
+            TypeError: it is no promise that `monitor` has returned.
+        """
+        if not isinstance(monitor, Monitor):
+            raise TypeError(
+                f"{monitor!r} is no monitor: give what runtime.monitor has returned"
+            )
         monitor.cancel()
 
 
