@@ -51,6 +51,20 @@ class Member(Process):
         for _ in range(1000):
             tell(whom.take, b"x" * (FIRST_CREDIT // 20))
 
+    def bear(self, dest, reason=None):
+        born = runtime.spawn_nowait(Slow, reason, sp_dest=dest, sp_link=True)
+        born.add_done_callback(lambda _: None)
+
+
+class Slow(Member):
+    """Takes two seconds to begin, and ends at once for a reason if it has one."""
+
+    def __init__(self, reason=None):
+        super().__init__()
+        runtime.sleep(2)
+        if reason is not None:
+            tell(self.sp_proxy.leave, reason)
+
 
 class Trapper(Member):
     sp_trap_exit = True
@@ -442,6 +456,49 @@ def test_links_and_monitors_work_while_mail_waits(narrow, what):
     assert is_over == (what in {"down", "demonitor"})
     assert before == 4  # links and watchers, of the process and of the node
     assert after == {"exit": 2, "down": 0, "unlink": 2, "demonitor": 2}[what]
+
+
+# ---- linked spawning
+
+
+def test_one_that_is_spawned_linked_ends_with_a_parent_that_ends_meanwhile(
+    sim, one, other
+):
+    def scenario():
+        parent = runtime.spawn(Member)
+        sync(parent.bear(other.address))
+        runtime.sleep(1)
+        parent.leave("kaboom").exception()
+        runtime.sleep(5)
+
+    sim.run(one, scenario)
+    assert members(one, other) == []
+
+
+def test_the_end_of_one_that_is_spawned_linked_and_ends_at_once_is_told(
+    sim, one, other
+):
+    def scenario():
+        parent = runtime.spawn(Trapper)
+        sync(parent.bear(other.address, "hej"))
+        runtime.sleep(5)
+        return sync(parent.note())
+
+    assert sim.run(one, scenario) == ["hej", "asked"]
+
+
+def test_one_that_is_spawned_linked_ends_when_the_node_of_its_parent_is_lost(sim, one):
+    two, three = sim.node(), sim.node()
+
+    def scenario():
+        parent = runtime.spawn(Member, sp_dest=two.address)
+        sync(parent.bear(three.address))
+        runtime.sleep(1)
+        sim.kill(two)
+        runtime.sleep(2 * LOSS)
+
+    sim.run(one, scenario)
+    assert members(three) == []
 
 
 # ---- supervisors

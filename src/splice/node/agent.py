@@ -42,14 +42,25 @@ class Agent(Process):
         return cast("Node", self._sp_cell.scheduler.home)
 
     def spawn(
-        self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None
+        self,
+        cls: type,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str | None,
+        parent: Proxy | None = None,
     ) -> Promise:
-        """Make a process here; answers its proxy."""
+        """Make a process here, linked to `parent` if given; answers its proxy."""
         made = self._node.spawn(cls, args, kwargs, name)
+        if parent is not None:  # before the answer, so the link stands when that comes
+            made.add_done_callback(partial(self._link_new, parent))
         if issubclass(cls, Drawn):
             message = current_message()
             made.add_done_callback(partial(_note_drawer, message and message.waiter))
         return made
+
+    def _link_new(self, parent: Proxy, made: Promise) -> None:
+        if made.exception() is None:
+            join(self._node, made.get()._sp_target, parent._sp_target, "link")
 
     def spawn_many(
         self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -37,6 +37,7 @@ from splice.node.view import View
 from splice.uri import parse, url
 
 if TYPE_CHECKING:
+    from splice.actor.cell import Cell
     from splice.node.hosting import NodeThread
     from splice.node.node import Node
 
@@ -269,22 +270,28 @@ class Runtime(Timing, Insight, Fates):
             )
         if sp_super is not None:
             made = spawn_under(sp_super, what, args, kwargs, sp_id, dest=sp_dest)
-        else:
-            made = self._spawn(what, args, kwargs, sp_id, sp_dest)
-        return made if me is None else link_new(self.node, me, made)
+            return made if me is None else link_new(self.node, me, made)
+        return self._spawn(what, args, kwargs, sp_id, sp_dest, parent=me)
 
     def _spawn(
-        self, what: Callable[..., Any], args: Any, kwargs: Any, name: Any, dest: Any
+        self,
+        what: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        name: Any,
+        dest: Any,
+        *,
+        parent: Cell | None = None,
     ) -> Promise:
         cls, args, kwargs = as_class(what, args, kwargs)
         node = self.node
-        if dest is None:
-            return node.spawn(cls, *node.copied(cls, args, kwargs), name)
-        where = node_url(dest)
-        agent = node.connect(where)._sp_target
+        agent = None if dest is None else node.connect(node_url(dest))._sp_target
         if not isinstance(agent, Remote):
-            return node.spawn(cls, *node.copied(cls, args, kwargs), name)
-        made = agent.ask(_SPAWN, (cls, args, kwargs, name), None)
+            made = node.spawn(cls, *node.copied(cls, args, kwargs), name)
+            return made if parent is None else link_new(node, parent, made)
+        # linked over there: only that node learns of it when ours is lost meanwhile
+        links = () if parent is None else (node.proxy_of(parent),)
+        made = agent.ask(_SPAWN, (cls, args, kwargs, name, *links), None)
         return made.then(lambda proxy: proxy_class(cls)(proxy._sp_target))
 
     def spawn_many(
