@@ -1,5 +1,6 @@
 """What OTP's suites look at in supervisors, links and monitors, and no other test here does."""
 
+import gc
 import itertools
 import sys
 from collections.abc import Callable
@@ -61,6 +62,12 @@ class Clerk(Process):
         """End another process, then this one."""
         self._sp_cell.scheduler.kill(cell)
         raise Exit("bored")
+
+    def think_better_of_it(self):
+        try:
+            raise Exit("bored")
+        except Exit:
+            return "stays"
 
     def tell_and_leave(self, whom, count):
         for number in range(count):
@@ -770,15 +777,18 @@ def calls_of(function: Callable[[], Any]) -> int:
         nonlocal calls
         calls += event == "call"
 
+    gc.collect()
+    gc.disable()  # finalizers of others are no calls of ours
     sys.setprofile(count)
     try:
         function()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return calls
 
 
-@pytest.mark.parametrize("how", ["terminate", "kill", "restart"])
+@pytest.mark.parametrize("how", ["start", "terminate", "kill", "restart"])
 def test_what_becomes_of_one_simple_child_costs_the_same_among_many(world, how):
     costs = []
     for count in (10, 400):
@@ -787,7 +797,9 @@ def test_what_becomes_of_one_simple_child_costs_the_same_among_many(world, how):
         made = [world.wait(sup.start_child()) for _ in range(count)]
 
         def act(sup=sup, last=made[-1]):
-            if how == "terminate":
+            if how == "start":
+                world.wait(sup.start_child())
+            elif how == "terminate":
                 world.wait(sup.terminate_child(last))
             else:
                 world.kill(last)
@@ -810,6 +822,7 @@ def test_what_becomes_of_one_child_costs_the_same_among_many(world):
             world.settle()
             world.wait(sup.terminate_child(count - 1))
             world.wait(sup.restart_child(count - 1))
+            world.wait(sup.start_child(child(Clerk, id="one more")))
 
         costs.append(calls_of(act))
     assert costs[1] < costs[0] + 20
@@ -897,3 +910,10 @@ def test_a_kill_as_a_reason_is_a_reason_like_others(world):
     quietly(chain[0].leave("kill"))
     assert [reason_of(world, each) for each in chain[:3]] == ["kill"] * 3
     assert world.wait(chain[3].note("asked")) == ["+clerk", "kill", "asked"]
+
+
+def test_an_exit_that_is_caught_ends_nobody(world):
+    one, other = world.spawn(Clerk), world.spawn(Clerk)
+    link(world.cell(one), world.cell(other))
+    assert world.wait(one.think_better_of_it()) == "stays"
+    assert not has_ended(world, one)

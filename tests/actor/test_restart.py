@@ -1,5 +1,6 @@
 """What a supervisor decides when a child ends: every strategy, kind and intensity."""
 
+import math
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from splice.actor.restart import (
 )
 
 FAILURES = ["killed", "noproc", "bored", ValueError("x"), None, ["unhashable"]]
+FAILURES += [("shutdown", "detail")]
 
 
 def family(*kinds: Any) -> list[Member]:
@@ -236,6 +238,7 @@ def test_a_restart_that_does_not_count_is_not_too_many():
         ({"strategy": "all"}, "no strategy 'all'"),
         ({"intensity": -1}, "intensity"),
         ({"intensity": "1"}, "intensity"),
+        ({"intensity": math.inf}, "intensity"),
         ({"period": 0}, "period"),
         ({"auto_shutdown": "any"}, "no auto_shutdown 'any'"),
     ],
@@ -243,3 +246,9 @@ def test_a_restart_that_does_not_count_is_not_too_many():
 def test_a_policy_that_makes_no_sense_is_refused(arguments, text):
     with pytest.raises(ValueError, match=text):
         Policy(**arguments)
+
+
+def test_a_period_may_be_infinite():
+    policy, members = Policy(intensity=1, period=math.inf), family("permanent")
+    times = policy.decide(members, 0, "bored", (), 0.0).restarts
+    assert policy.decide(members, 0, "bored", times, 1e9) == GiveUp()

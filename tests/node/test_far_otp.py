@@ -47,6 +47,11 @@ class Member(Process):
             tell(whom.note, number)
         raise Exit("bored")
 
+    def chatter(self, whom):
+        for number in itertools.count():
+            tell(whom.note, number)
+            runtime.sleep(0.01)
+
     def flood(self, whom):
         for _ in range(1000):
             tell(whom.take, b"x" * (FIRST_CREDIT // 20))
@@ -162,6 +167,26 @@ def test_the_end_of_one_monitored_by_name_comes_after_its_mail(sim, one, other):
         return sync(observer.note())
 
     assert sim.run(one, scenario) == [*range(50), "bored", "asked"]
+
+
+def test_nothing_of_a_lost_node_comes_after_its_loss_was_told(sim, one):
+    two = sim.node()
+
+    def scenario():
+        observer = runtime.spawn(Observer)
+        far = runtime.spawn(Member, sp_dest=two.address)
+        sync(observer.watch(far))
+        tell(far.chatter, observer)
+        runtime.sleep(1)
+        sim.kill(two)
+        runtime.sleep(LOSS)
+        return sync(observer.note())
+
+    *numbers, loss, asked = sim.run(one, scenario)
+    assert len(numbers) > 50
+    assert numbers == list(range(len(numbers)))
+    assert isinstance(loss, NodeLost)
+    assert asked == "asked"
 
 
 @pytest.mark.parametrize("what", ["process", "name"])

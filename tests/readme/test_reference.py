@@ -124,3 +124,23 @@ def test_every_test_that_the_comparison_with_otp_names_exists():
     named = {code for code in codes(page("otp")) if code.startswith("test_")}
     assert len(named) > 100
     assert named - made == set()
+
+
+def compared_with_otp() -> list[tuple[set[str], set[str], str]]:
+    """The rows about cases of OTP: the cases, our tests, the verdict."""
+    rows = re.findall(r"^\| (`\w+`.*?) \| (.*?) \| (.*) \|$", page("otp"), re.MULTILINE)
+    return [(codes(cases), codes(tests), verdict) for cases, tests, verdict in rows]
+
+
+def test_every_case_of_otp_has_one_verdict_and_a_test_where_it_applies():
+    rows = [
+        (cases, tests, verdict)
+        for cases, tests, verdict in compared_with_otp()
+        if not any(case.endswith("_SUITE") for case in cases)
+    ]
+    for cases, tests, verdict in rows:
+        assert re.match(r"passes($|[,;] )|(differs|does not apply): ", verdict), cases
+        assert bool(tests) is not verdict.startswith("does not apply"), cases
+    all_cases = [case for cases, _, _ in rows for case in cases]
+    assert len(all_cases) > 150
+    assert len(all_cases) == len(set(all_cases))
