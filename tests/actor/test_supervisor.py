@@ -972,3 +972,26 @@ def test_an_orphan_has_the_time_that_it_is_given(world, shutdown, seconds):
         gate.set(None)
     world.loop.advance(1)
     assert has_ended(world, one)
+
+
+class Kicker(Process):
+    """Has a child ended and restarted, on whose behalf it was asked."""
+
+    def kick(self, sup):
+        sup.terminate_child("a").get()
+        return sup.restart_child("a").get()
+
+
+class Kicked(Clerk):
+    def go(self, kicker, sup):
+        return kicker.kick(sup).get()
+
+
+def test_no_child_is_restarted_from_under_its_own_handler(world):
+    sup = world.spawn(Supervisor, children=[child(Kicked, id="a")])
+    kicker = world.spawn(Kicker)
+    quietly(proxy(world, sup, "a").go(kicker, sup))
+    world.settle()
+    world.loop.advance(10)
+    assert states(world, sup) == [("a", "stopped")]
+    assert world.wait(world.wait(sup.restart_child("a")).add()) == 1

@@ -25,7 +25,7 @@ from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class, tell
 from splice.actor.restart import comes_back
 from splice.actor.spawning import CONSTRUCT, depart, spawn
-from splice.errors import DeadlockError, DeliveryError, NodeLost
+from splice.errors import CannotWait, DeadlockError, DeliveryError, NodeLost
 from splice.log import logger
 from splice.uri import url
 
@@ -160,6 +160,11 @@ class NearSeat:
         """Begin another life, when nothing of the last one runs any more."""
         cell, spec = self.cell, self._spec
         worker = current_worker()
+        if worker is not None and any(m.target is cell for m in worker.stack):
+            raise CannotWait(
+                f"{cell} cannot be restarted from under its own handler, which has led here; "
+                "tell somebody else to ask for it"
+            )
         while worker is not None and not is_unwound(cell):
             cell.scheduler.sleep(worker, UNWINDING_SECONDS)
         if spec.name is not None and cell.runner.kept is None:

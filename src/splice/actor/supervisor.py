@@ -154,6 +154,7 @@ class Supervisor(Process):
         Raises:
             NoSuchChild: there is none of that id.
             ChildRunning: it runs, or is about to be restarted.
+            CannotWait: its own last handler, not at its end yet, has led to this call.
         """
         found = self._family.stopped(id)
         self._family.restart(found)
