@@ -11,6 +11,7 @@ import pytest
 from splice import (
     Cancelled,
     ConnectTimeout,
+    Deferred,
     Exit,
     NodeLost,
     Process,
@@ -581,3 +582,53 @@ def test_a_simple_child_that_has_moved_is_known_by_its_new_proxy(sim, one):
         return sync(sup.count_children()).active
 
     assert sim.run(one, scenario) == 0
+
+
+class Large(Process):
+    def answer(self):
+        return bytes(40_000_000)
+
+
+class Hasty(Process):
+    """Has a linked child made while a large answer is on its way, and does something at once."""
+
+    def unlink(self, dest, large):
+        self.large = large.answer()
+        made = runtime.spawn(Member, sp_dest=dest, sp_link=True)
+        runtime.unlink(self.sp_proxy, made)
+        return made
+
+    def leave(self, dest, large, told):
+        self.large = large.answer()
+        told.set(runtime.spawn(Member, sp_dest=dest, sp_link=True))
+        raise Exit("normal")
+
+    def fail(self):
+        raise Exit("bad")
+
+
+def test_a_link_can_be_taken_back_right_after_the_spawn(sim, one, other):
+    def scenario():
+        hasty = runtime.spawn(Hasty)
+        made = sync(
+            hasty.unlink(other.address, runtime.spawn(Large, sp_dest=other.address))
+        )
+        hasty.fail().exception()
+        runtime.sleep(5)
+        return sync(made.note())
+
+    assert sim.run(one, scenario) == ["asked"]
+
+
+def test_a_parent_that_ends_normally_right_after_the_spawn_leaves_its_child_alone(
+    sim, one, other
+):
+    def scenario():
+        told = Deferred()
+        large = runtime.spawn(Large, sp_dest=other.address)
+        runtime.spawn(Hasty).leave(other.address, large, told).exception()
+        made = told.get()
+        runtime.sleep(5)
+        return sync(made.note())
+
+    assert sim.run(one, scenario) == ["asked"]

@@ -13,7 +13,7 @@ from splice.actor.process import Process
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy
 from splice.errors import ProcessKilled
-from splice.node.fates import join
+from splice.node.fates import bind, join
 from splice.node.remote import AGENT, Named, not_there
 from splice.uri import Resource
 
@@ -51,7 +51,7 @@ class Agent(Process):
     ) -> Promise:
         """Make a process here, linked to `parent` if given; answers its proxy."""
         made = self._node.spawn(cls, args, kwargs, name)
-        if parent is not None:  # before the answer, so the link stands when that comes
+        if parent is not None:  # before the answer, with which the parent's node does
             made.add_done_callback(partial(self._link_new, parent))
         if issubclass(cls, Drawn):
             message = current_message()
@@ -60,7 +60,7 @@ class Agent(Process):
 
     def _link_new(self, parent: Proxy, made: Promise) -> None:
         if made.exception() is None:
-            join(self._node, made.get()._sp_target, parent._sp_target, "link")
+            bind(self._node, made.get()._sp_target, parent._sp_target)
 
     def spawn_many(
         self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]

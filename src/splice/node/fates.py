@@ -116,6 +116,24 @@ def link_new(node: Node, parent: Cell, made: Promise) -> Promise:
     return made.then(linked)
 
 
+def bind_new(node: Node, parent: Cell, made: Promise) -> Promise:
+    """Like `link_new`, of a process that another node makes, and binds to `parent` itself."""
+
+    def bound(proxy: Any) -> Any:
+        bind(node, parent, proxy._sp_target)
+        return proxy
+
+    return made.then(bound)
+
+
+def bind(node: Node, cell: Cell, other: Any) -> None:
+    """Note a link that the other side notes as well; node's thread only."""
+    if isinstance(other, Remote):
+        node.exchange.signals.bind(cell, other)
+    else:
+        links.link(cell, other)
+
+
 def spawn_under(
     supervisor: Any,
     what: Callable[..., Any],

@@ -28,7 +28,7 @@ from splice.errors import (
 )
 from splice.log import logger
 from splice.node.current import current_node, default, node_here
-from splice.node.fates import Fates, link_new, spawn_under
+from splice.node.fates import Fates, bind_new, link_new, spawn_under
 from splice.node.given import At, as_class, node_url, target_of
 from splice.node.insight import Insight
 from splice.node.remote import Remote
@@ -292,6 +292,8 @@ class Runtime(Timing, Insight, Fates):
         # linked over there: only that node learns of it when ours is lost meanwhile
         links = () if parent is None else (node.proxy_of(parent),)
         made = agent.ask(_SPAWN, (cls, args, kwargs, name, *links), None)
+        if parent is not None:
+            made = bind_new(node, parent, made)
         return made.then(lambda proxy: proxy_class(cls)(proxy._sp_target))
 
     def spawn_many(

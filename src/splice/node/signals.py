@@ -129,6 +129,21 @@ class Signals:
         elif self._add_link(peer, cell, far.url):
             self.send(peer, "link", far.url.resource, cell.ident)
 
+    def bind(self, cell: Cell, far: Remote) -> None:
+        """Note a link that the other node notes by itself, before any signal of it can come.
+
+        That is how a process is spawned linked: its node binds it before it answers, and the
+        node of its parent with the answer, which goes ahead of mail and signals.
+        """
+        peer = self._reach(far)
+        if cell.has_ended:
+            reason = cell.runner.reason
+            self.send(peer, "exit", far.url.resource, cell.ident, reason)
+        else:
+            self._add_link(peer, cell, far.url)
+            # says nothing new, but fails where that node was lost before
+            self.send(peer, "bound", far.url.resource, cell.ident)
+
     def unlink(self, cell: Cell, far: Remote) -> None:
         """Take a link to a far process back."""
         peer = self._reach(far)
@@ -213,6 +228,8 @@ class Signals:
         elif name == "unlink":
             self.ties(peer).waiting.discard(("link", resource, source))
             self._end_of(peer, resource, source)
+        elif name == "bound":
+            pass  # noted with the answer, or there was none: see `bind`
         elif name == "exit":
             self._take_exit(peer, resource, source, reason)
         elif name == "absent":
@@ -296,7 +313,7 @@ class Signals:
         _, name, resource, source, _ = entry
         if name == "monitor":
             self._take_down(peer, source, error)
-        elif name == "link":
+        elif name in {"link", "bound"}:
             self._take_exit(peer, source, resource, error)
 
     def lost(self, peer: Peer, error: SpliceError) -> None:

@@ -51,7 +51,16 @@ MEMORY_BYTES: Final = 4 * 2**30
 """Of a run of the program: a damaged number may ask for all the memory there is."""
 
 _KEY: Final = bytes(32)
-_SIGNALS: Final = ("link", "unlink", "monitor", "demonitor", "exit", "absent", "down")
+_SIGNALS: Final = (
+    "link",
+    "bound",
+    "unlink",
+    "monitor",
+    "demonitor",
+    "exit",
+    "absent",
+    "down",
+)
 _NUMBERS: Final = (0, 1, 2**16, 2**32 - 1, 2**63, 2**64 - 1)
 
 
