@@ -10,10 +10,12 @@ from tests.actor.conftest import House
 from splice.actor.blocking import Threads
 from splice.actor.combine import syncmany
 from splice.actor.context import current_cell
-from splice.actor.handlers import blocking
+from splice.actor.deferred import Deferred
+from splice.actor.handlers import BlockingHandler, blocking
 from splice.actor.process import Process
+from splice.actor.promise import Promise
 from splice.errors import Exit, ProcessStopped, SpliceError
-from splice.testing.actors import Actor
+from splice.testing.actors import Actor, World
 
 
 class Blocker(Process):
@@ -199,6 +201,49 @@ def test_without_any_thread_a_handler_fails_by_name_and_its_process_goes_on(
     with pytest.raises(SpliceError, match=r"Blocker 1.thread was not run: no thread"):
         promise.get(30)
     assert blocker.plain().get(30) == []
+
+
+class Mixed(Process):
+    """Counts how many of its handlers are at work."""
+
+    def __init__(self):
+        self.now = self.most = 0
+
+    @blocking
+    def thread(self):
+        """Be refused."""
+
+    async def slow(self, gate):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await gate
+        self.now -= 1
+
+
+def test_a_refused_handler_that_is_cancelled_meanwhile_is_taken_back_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = world.spawn(Mixed)
+    gate = Deferred(world.scheduler)
+    start_no_more(monkeypatch)
+    refused = BlockingHandler._refused
+
+    def cancelled(cell: Any, message: Any, *rest: Any) -> None:
+        def call_off() -> None:
+            world.scheduler.schedule()  # as mail does that comes at the same time
+            message.call_off(Promise(world.scheduler))
+
+        world.scheduler.post(call_off)
+        refused(cell, message, *rest)
+
+    monkeypatch.setattr(BlockingHandler, "_refused", staticmethod(cancelled))
+    for promise in (mixed.thread(), mixed.slow(gate), mixed.slow(gate)):
+        promise.add_done_callback(Promise.exception)
+    world.settle()
+
+    assert world.cell(mixed).object.most == 1
+    gate.set(None)
+    world.settle()
 
 
 def test_work_waits_for_a_thread_in_use_where_no_other_can_be_had(

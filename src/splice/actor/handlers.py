@@ -169,7 +169,7 @@ class BlockingHandler(Handler):
         assert self.function is not None
         cell.runner = running = RunningThread(message)
         scheduler.threads.submit(
-            partial(self._refused, cell, message),
+            partial(self._refused, cell, message, running),
             self._work,
             self.function,
             cell.object,
@@ -180,7 +180,11 @@ class BlockingHandler(Handler):
         return False
 
     @staticmethod
-    def _refused(cell: Cell, message: Promise, why: RuntimeError) -> None:
+    def _refused(
+        cell: Cell, message: Promise, running: RunningThread, why: RuntimeError
+    ) -> None:
+        if not running.begin():
+            return  # cancelled meanwhile, and taken back by that
         error = SpliceError(
             f"{message.describe()} was not run: no thread could be started for it ({why})"
         )
