@@ -91,3 +91,14 @@ def test_memory_that_there_is_not_is_an_error(spares):
     with pytest.raises((MemoryError, OverflowError)):
         spares.take(2**62)
     assert spares.kept_bytes == 0
+
+
+def test_who_cannot_have_the_lock_gets_new_memory(spares):
+    first = spares.take(SIZE)
+    with (
+        spares._lock
+    ):  # a finalizer in the middle of it, or a copy made by os.fork meanwhile
+        assert len(spares.take(SIZE)) == SIZE
+        spares.tidy(100.0)
+        spares.clear()
+    assert spares.kept_bytes == len(first)

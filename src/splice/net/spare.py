@@ -47,21 +47,28 @@ class Spares:
         Raises:
             MemoryError, OverflowError: there is no memory for it.
         """
-        if size < SPARE_BYTES:
+        # never waited for: a finalizer or a signal handler may send in the middle of this, and a
+        # copy made by os.fork may have it locked for ever; memory that is new serves as well
+        if size < SPARE_BYTES or not self._lock.acquire(blocking=False):
             return bytearray(size)
-        with self._lock:
-            for buffers in (self._fresh, self._kept):
-                for place in range(len(buffers)):
-                    if len(buffers[place]) == size and _is_ours(buffers, place):
-                        buffer = buffers.pop(place)
-                        self._fresh.append(buffer)
-                        return buffer
-            return self._make(size)
+        try:
+            return self._find(size) or self._make(size)
+        finally:
+            self._lock.release()
+
+    def _find(self, size: int) -> bytearray | None:
+        for buffers in (self._fresh, self._kept):
+            for place in range(len(buffers)):
+                if len(buffers[place]) == size and _is_ours(buffers, place):
+                    buffer = buffers.pop(place)
+                    self._fresh.append(buffer)
+                    return buffer
+        return None
 
     def _make(self, size: int) -> bytearray:
         if not self._has_taught:
             self._has_taught = True
-            bytearray(LEARN_BYTES)
+            bytes(LEARN_BYTES)  # untouched memory; a bytearray would be written to
         buffer = bytearray(size)
         if self.kept_bytes + size <= KEPT_BYTES:
             self._fresh.append(buffer)
@@ -69,6 +76,8 @@ class Spares:
 
     def copy(self, raw: memoryview) -> bytearray:
         """Return a copy of `raw`."""
+        if raw.nbytes < SPARE_BYTES:
+            return bytearray(raw)
         buffer = self.take(raw.nbytes)
         # through a view: assigning to a slice of the buffer itself makes a copy more
         memoryview(buffer)[:] = raw
@@ -79,14 +88,16 @@ class Spares:
         # the clocks of two nodes need not agree
         if self._tidied <= now < self._tidied + IDLE_SECONDS:
             return
-        self._tidied = now
-        with self._lock:
+        if self._lock.acquire(blocking=False):
+            self._tidied = now
             self._kept, self._fresh = self._fresh, []
+            self._lock.release()
 
     def clear(self) -> None:
         """Let go of everything; what is in use lives on with those who use it."""
-        with self._lock:
+        if self._lock.acquire(blocking=False):
             self._kept, self._fresh = [], []
+            self._lock.release()
 
     @property
     def kept_bytes(self) -> int:
