@@ -133,16 +133,18 @@ class Socket:
             zmq.ZMQError: EHOSTUNREACH, the connection is gone.
         """
         last = len(parts) - 1
-        for place, part in enumerate(parts):
-            flags = _MORE if place < last else _LAST
-            size = part.nbytes if type(part) is memoryview else len(part)
-            if size < UNCOPIED_BYTES:
-                self.zmq.send(part, flags)
-            else:
-                # pyzmq keeps the object, but only a view keeps a bytearray from moving
-                self.zmq.send(memoryview(part), flags, copy=False)
-        if not self._is_serving:
-            self.look_again()
+        try:
+            for place, part in enumerate(parts):
+                flags = _MORE if place < last else _LAST
+                size = part.nbytes if type(part) is memoryview else len(part)
+                if size < UNCOPIED_BYTES:
+                    self.zmq.send(part, flags)
+                else:
+                    # pyzmq keeps the object, but only a view keeps a bytearray from moving
+                    self.zmq.send(memoryview(part), flags, copy=False)
+        finally:  # what was refused may have used the edge up, too
+            if not self._is_serving:
+                self.look_again()
 
     def _on_edge(self) -> None:
         """Hand on the first message, and have it answered, before looking for others.
