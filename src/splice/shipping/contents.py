@@ -37,12 +37,11 @@ class OnDisk:
 
     Attributes:
         place: its path.
-        digest: what is known of its content without reading it, or nothing.
-        size: what that says of its size.
+        known: what a manifest says of it, where that is known without reading it.
     """
 
     place: str
-    digest: str = ""
+    known: File | None = None
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset` on."""
@@ -52,10 +51,15 @@ class OnDisk:
 
     def describe(self, path: str) -> File:
         """Return size, digest and mode; the content is read unless its digest is known."""
+        if self.known is not None:
+            return self.known
         status = os.stat(self.place)
-        digest = self.digest or _digest_of(self.place, status)
-        is_executable = bool(status.st_mode & stat.S_IXUSR)
-        return File(path, status.st_size, digest, is_executable)
+        return file_of(path, status, _digest_of(self.place, status))
+
+
+def file_of(path: str, status: os.stat_result, digest: str) -> File:
+    """Return what a manifest says of a file that has `status` and stands at `path`."""
+    return File(path, status.st_size, digest, bool(status.st_mode & stat.S_IXUSR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +104,14 @@ class Unit:
         contents: where their bytes are, in the same order.
         origin: the folder or archive it comes from, for people.
         wheel_tags: ``Tag`` lines of its ``WHEEL`` file.
+        ident: its id, which takes milliseconds to compute.
     """
 
     manifest: Manifest
     contents: tuple[Content, ...]
     origin: str
-    wheel_tags: tuple[str, ...] = ()
+    wheel_tags: tuple[str, ...]
+    ident: str
 
     def chunk(self, number: int) -> bytes:
         """Return one chunk of its stream.
@@ -136,7 +142,8 @@ def make_unit(
     paths = sorted(contents)
     files = tuple(contents[path].describe(path) for path in paths)
     ordered = tuple(contents[path] for path in paths)
-    return Unit(Manifest(name, version, files), ordered, origin, tuple(wheel_tags))
+    manifest = Manifest(name, version, files)
+    return Unit(manifest, ordered, origin, tuple(wheel_tags), manifest.ident)
 
 
 _digests: dict[tuple[str, int, int, int], str] = {}

@@ -20,7 +20,14 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from splice.log import logger
-from splice.shipping.contents import Content, InMemory, OnDisk, Unit, make_unit
+from splice.shipping.contents import (
+    Content,
+    InMemory,
+    OnDisk,
+    Unit,
+    file_of,
+    make_unit,
+)
 from splice.shipping.manifest import is_safe_path
 from splice.shipping.versions import folders_of
 
@@ -65,12 +72,12 @@ class Distribution:
         Args:
             trusts_record: take the digest of a file that is not newer than ``RECORD`` from there.
         """
-        base = self.folder.parent
+        base = str(self.folder.parent)
         return make_unit(
             self.name,
             self.version,
             dict(self._contents(base, trusts_record)),
-            str(base),
+            base,
             self._wheel_tags(),
         )
 
@@ -79,14 +86,14 @@ class Distribution:
         return [tag for tag in headers.get_all("Tag", []) if tag.count("-") >= 2]
 
     def _contents(
-        self, base: Path, trusts_record: bool
+        self, base: str, trusts_record: bool
     ) -> Iterator[tuple[str, Content]]:
         record = self.folder / "RECORD"
         written = record.stat().st_mtime_ns
         with record.open(encoding="utf-8", newline="") as lines:
-            for path, digest, size in _records(lines):
+            for path, recorded, size in _records(lines):
                 # scripts and manual pages stand elsewhere; bytecode is made where it is used
-                if not is_safe_path(path) or path.endswith(".pyc"):
+                if path.endswith(".pyc") or not is_safe_path(path):
                     continue
                 place = f"{base}/{path}"  # as text: a Path for each takes longer than the rest
                 try:
@@ -99,7 +106,11 @@ class Distribution:
                     and status.st_mtime_ns <= written
                     and str(status.st_size) == size
                 )
-                yield path, OnDisk(place, digest if is_as_installed else "")
+                digest = _hex_digest(recorded) if is_as_installed else ""
+                yield (
+                    path,
+                    OnDisk(place, file_of(path, status, digest) if digest else None),
+                )
 
     def holds(self, path: str) -> bool:
         """Tell whether its ``RECORD`` names a file."""
@@ -133,17 +144,18 @@ class Distribution:
 
 
 def _records(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield path, digest (in hex, or nothing) and size of each line of a ``RECORD``."""
+    """Yield path, digest and size of each line of a ``RECORD``."""
     for row in csv.reader(lines):
         if not row:
             continue
         path, digest, size = [*row, "", ""][:3]
         if "//" in path or "./" in path:
             path = PurePosixPath(path).as_posix()
-        yield path, _hex_digest(digest), size
+        yield path, digest, size
 
 
 def _hex_digest(text: str) -> str:
+    """Return a digest of a ``RECORD`` in hex, or nothing if it is of another kind."""
     kind, _, digest = text.partition("=")
     if kind != "sha256":
         return ""
@@ -156,13 +168,21 @@ def _hex_digest(text: str) -> str:
 def owner_of(place: Path, paths: Iterable[str]) -> Distribution | None:
     """Return the distribution whose ``RECORD`` names the file at `place`."""
     above = (path for path in paths if place.is_relative_to(Path(path).absolute()))
-    for folder in folders_of(above):
+    # most are named like what they hold, and then no other RECORD has to be read
+    for folder in sorted(
+        folders_of(above), key=lambda folder: not _sounds_like(folder, place)
+    ):
         if not (folder / "RECORD").is_file():
             continue
         distribution = Distribution(folder)
         if distribution.holds(place.relative_to(folder.parent).as_posix()):
             return distribution
     return None
+
+
+def _sounds_like(folder: Path, place: Path) -> bool:
+    top = place.relative_to(folder.parent).parts[0].partition(".")[0]
+    return folder.name.partition("-")[0].lower() == top.lower()
 
 
 def editable_owner_of(place: Path, paths: Iterable[str]) -> Distribution | None:

@@ -26,6 +26,9 @@ MAX_FILES: Final = 200_000
 """Files of a unit that a worker accepts; the largest distributions have a tenth of that."""
 
 
+_NO_NAMES: Final = frozenset({"", ".", ".."})
+
+
 class BadManifest(ValueError):
     """A manifest that no honest supplier sends."""
 
@@ -135,16 +138,14 @@ def check_manifest(manifest: Manifest, ident: str) -> None:
         if not is_safe_path(file.path) or file.size < 0:
             raise BadManifest(f"a file named {file.path!r} of {file.size} bytes")
     _check_places(file.path for file in manifest.files)
-    if manifest.ident != ident:
-        raise BadManifest(f"files of unit {manifest.ident}, not of {ident}")
+    if (found := manifest.ident) != ident:
+        raise BadManifest(f"files of unit {found}, not of {ident}")
 
 
 def is_safe_path(path: str) -> bool:
     """Tell whether a path stays below the folder it is joined to."""
     return (
-        bool(path)
-        and not set("\\\0") & set(path)
-        and not {"", ".", ".."} & set(path.split("/"))
+        "\\" not in path and "\0" not in path and _NO_NAMES.isdisjoint(path.split("/"))
     )
 
 

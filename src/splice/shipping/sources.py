@@ -68,14 +68,14 @@ class Sources:
                 f"{found.manifest} cannot run on the worker: {why}; install it there"
             )
         manifest = found.manifest
-        return Offer(manifest.ident, manifest.name, manifest.version, manifest.size)
+        return Offer(found.ident, manifest.name, manifest.version, manifest.size)
 
     def renew(self, ident: str) -> None:
         """Forget a unit whose files were changed while it was sent."""
         self.units.pop(ident, None)
         for table in (self._found, self._distributions):
             for name, unit in list(table.items()):
-                if isinstance(unit, Unit) and unit.manifest.ident == ident:
+                if isinstance(unit, Unit) and unit.ident == ident:
                     del table[name]
                     # installers that edit files, and leave time and size alone, do exist
                     self._doubted.add(name)
@@ -104,7 +104,7 @@ class Sources:
                 f"{self._max_unit_bytes:,} of max_unit_bytes; install it on the worker or "
                 "raise the limit"
             )
-        self.units[unit.manifest.ident] = unit
+        self.units[unit.ident] = unit
         return unit
 
     def _is_denied(self, name: str) -> bool:
