@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from splice.actor.childspec import child
 from splice.actor.deferred import Deferred
 from splice.actor.process import Process
-from splice.errors import Cancelled, CannotWait
+from splice.actor.supervisor import Supervisor
+from splice.errors import Cancelled, CannotWait, Exit, ProcessStopped
 from splice.testing.actors import World
 
 
@@ -34,6 +36,12 @@ class Desk(Process):
 
     def forward(self, other, *path):
         return other.forward(*path) if path else other.ask()
+
+    def leave(self, answer=None):
+        raise Exit("normal", answer=answer)
+
+    def crash(self):
+        raise SystemExit(1)
 
     def thread(self):
         later = Deferred()
@@ -118,13 +126,76 @@ def test_one_that_is_thrown_away_unset_fails_its_waiters(world: World) -> None:
             world.wait(one)
 
 
-def test_one_whose_process_ends_fails_its_waiters(world: World) -> None:
+ENDS = [
+    lambda world, desk: world.stop(desk),
+    lambda world, desk: world.scheduler.kill(world.cell(desk)),
+    lambda world, desk: quietly(desk.leave()),
+    lambda world, desk: quietly(desk.crash()),
+]
+
+
+def quietly(promise: Any) -> None:
+    promise.add_done_callback(lambda settled: settled.exception())
+
+
+@pytest.mark.parametrize("end", ENDS, ids=["stop", "kill", "exit", "crash"])
+def test_one_whose_process_ends_fails_those_it_was_promised_to(
+    world: World, end: Any
+) -> None:
     desk = world.spawn(Desk)
     promise = desk.ask()
     world.settle()
-    world.wait(world.stop(desk))
-    with pytest.raises(Cancelled):
+    later = world.cell(desk).object.waiting[0]  # somebody else may still set it
+    end(world, desk)
+    with pytest.raises(ProcessStopped, match=r"Desk .*ask did not finish"):
         world.wait(promise)
+    later.set("too late")
+    assert world.wait(later) == "too late"
+    assert world.scheduler.owed == {}
+
+
+def test_one_that_is_settled_is_owed_no_more(world: World) -> None:
+    desk = world.spawn(Desk)
+    promises = [desk.ask() for _ in range(3)]
+    world.wait(desk.answer(1))
+    world.wait(desk.fail(KeyError()))
+    assert list(world.scheduler.owed[world.cell(desk)]) == promises[2:]
+    world.wait(desk.forget())
+    for promise in promises[1:]:
+        promise.exception()
+    assert world.scheduler.owed == {}
+
+
+def test_one_that_an_exit_answers_with_outlives_its_process(world: World) -> None:
+    desk, later = world.spawn(Desk), Deferred(world.scheduler)
+    promise = desk.leave(later)
+    world.settle()
+    later.set("after the end")
+    assert world.wait(promise) == "after the end"
+
+
+def test_a_promise_of_another_process_outlives_the_one_that_passed_it_on(
+    world: World,
+) -> None:
+    desk, other = world.spawn(Desk), world.spawn(Desk)
+    promise = desk.forward(other)
+    world.settle()
+    world.wait(world.stop(desk))
+    world.wait(other.answer("still there"))
+    assert world.wait(promise) == "still there"
+
+
+def test_the_next_life_of_a_process_owes_nothing_of_the_last(world: World) -> None:
+    sup = world.spawn(Supervisor, children=[child(Desk, id="desk")])
+    desk = world.wait(sup.which_children())[0].proxy
+    first = desk.ask()
+    world.settle()
+    quietly(desk.leave())
+    with pytest.raises(ProcessStopped, match="did not finish"):
+        world.wait(first)
+    second = desk.ask()
+    world.wait(desk.answer("of the next life"))
+    assert world.wait(second) == "of the next life"
 
 
 def test_one_that_nobody_waits_for_is_thrown_away_quietly(

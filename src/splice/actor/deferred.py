@@ -1,4 +1,8 @@
-"""Deferred: a promise that a process settles itself, later: OTP's noreply."""
+"""Deferred: a promise that a process settles itself, later: OTP's noreply.
+
+Callers that were answered with one are noted with the process that owes it to them: if it ends
+before, they fail as those do whose message it had at hand, whoever still holds the Deferred.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,16 @@ from typing import Any, ClassVar
 from splice.actor.context import current_scheduler
 from splice.actor.promise import ERROR, PENDING, Promise
 from splice.actor.scheduler import Scheduler
-from splice.actor.waiters import wake
+from splice.actor.waiters import Follow, wake
 from splice.errors import Cancelled
 
 
 class Deferred(Promise):
     """A promise that its maker settles later, from any thread: OTP's noreply.
 
-    A handler that returns one answers its caller with what it becomes.  One that is thrown
-    away unset fails its waiters instead of leaving them for ever.
+    A handler that returns one answers its caller with what it becomes; if its process ends or is
+    restarted before, the caller gets `ProcessStopped`.  One that is thrown away unset fails its
+    waiters instead of leaving them for ever.
     """
 
     __slots__ = ("__weakref__",)
@@ -54,6 +59,14 @@ class Deferred(Promise):
         if self.state == PENDING and self.value is None:
             how(outcome)
 
+    def follower(self, promise: Promise) -> Follow:
+        """Return the waiter that settles `promise` like this one."""
+        debtor = promise.target
+        # of a message that was answered with this; `Exit` may answer with it after the end
+        if promise.handler is None or not debtor.is_near or debtor.has_ended:
+            return super().follower(promise)
+        return _Owed(promise)
+
     def __del__(self) -> None:
         # no `state`: the constructor failed.  No waiter: nobody will ever know
         if getattr(self, "state", None) != PENDING or self.waiter is None:
@@ -64,3 +77,23 @@ class Deferred(Promise):
         lost.traceback = None
         lost.state = ERROR
         self.scheduler.post(wake, waiter, lost)
+
+
+class _Owed(Follow):
+    """Settles a message that a process owes an answer to."""
+
+    __slots__ = ("_debtor",)
+
+    def __init__(self, message: Promise) -> None:
+        super().__init__(message)
+        self._debtor = message.target
+        self._scheduler.owed.setdefault(self._debtor, {})[message] = None
+
+    def settled(self, promise: Promise) -> None:
+        """Settle the message."""
+        owed = self._scheduler.owed
+        if get_ident() == self._scheduler.thread and self._debtor in owed:
+            owed[self._debtor].pop(self._follower, None)
+            if not owed[self._debtor]:
+                del owed[self._debtor]
+        super().settled(promise)

@@ -147,6 +147,8 @@ def end(cell: Cell, reason: Any) -> None:
         following = message.next
         _leave(cell, message, ended.kept)
         message = following
+    for message in cell.scheduler.owed.pop(cell, ()):
+        _reject_at_hand(message, reason)
     if extra is not None:
         extra.ended(cell, reason)
     on_end = cell.scheduler.on_end

@@ -273,9 +273,13 @@ class Promise:
             self.value = other
         else:
             self.value = []  # its own process owes it no more, and nobody else can be named
-        other.add_waiter_threadsafe(Follow(self))
+        other.add_waiter_threadsafe(other.follower(self))
         if (told := getattr(self.waiter, "handed_on", None)) is not None:
             told(self)
+
+    def follower(self, promise: Promise) -> Follow:
+        """Return the waiter that settles `promise` like this one; thread of `promise`'s node."""
+        return Follow(promise)
 
     def describe(self) -> str:
         """Say which call this is the answer of, for messages to people."""

@@ -84,6 +84,7 @@ class Scheduler:
     Attributes:
         ready: cells with mail and workers whose wait is over.
         directory: the processes by name and id.
+        owed: the messages that were answered with a `Deferred`, by process.
         flush: called at the end of each turn; the node sends its frames there.
         on_end: called with the cell and the reason when a process has ended.
         on_dead_letter: called with a message that nobody will handle; as
@@ -109,6 +110,7 @@ class Scheduler:
         self.idle: list[Worker] = []
         self.parked: dict[Worker, None] = {}  # in the order in which they were parked
         self.deferred: WeakValueDictionary[int, Promise] = WeakValueDictionary()
+        self.owed: dict[Cell, dict[Promise, None]] = {}
         self.scheduled = False
         self.is_closing = False
         self.is_closed = False
