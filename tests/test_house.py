@@ -42,7 +42,7 @@ BROAD_EXCEPTS = {
     "actor/spawning.py:_Construct.start": "the constructor of a process",
     "actor/waiters.py:Callback.settled": "a done callback",
     "actor/waiters.py:FutureWaiter.settled": "a callback of a future",
-    "actor/waiters.py:Then.settled": "a function given to `then`",
+    "actor/waiters.py:Then._settle": "a function given to `then`",
     "errors.py:shown": "__repr__ of whatever a message to people names",
     "net/codec.py:_encode_arguments": "__reduce__ and __getstate__ of arguments",
     "net/codec.py:_formatted": "__str__ of an error, in its traceback",

@@ -15,7 +15,7 @@ from splice.actor.deferred import Deferred
 from splice.actor.process import Process
 from splice.actor.promise import Promise
 from splice.actor.proxy import tell
-from splice.errors import Cancelled, CannotWait, TimeoutError
+from splice.errors import Cancelled, CannotWait, ProcessStopped, TimeoutError
 from splice.testing.actors import World
 
 
@@ -369,6 +369,59 @@ def test_a_cancelled_then_is_not_called(world: World) -> None:
     assert follower.cancel()
     world.settle()
     assert called == []
+
+
+LONG = 20_000
+
+
+def longer(chain: str, promise: Promise) -> Promise:
+    if chain == "then":
+        return promise.then(lambda value: value)
+    if chain == "gather":
+        return gather([promise]).then(lambda values: values[0])
+    following = Deferred(promise.scheduler)
+    following.set(promise)
+    return following
+
+
+@pytest.mark.parametrize("chain", ["then", "gather", "set"])
+@pytest.mark.parametrize("fails", [False, True], ids=["a value", "an error"])
+def test_a_chain_of_promises_may_be_as_long_as_one_likes(
+    world: World, chain: str, fails: bool
+) -> None:
+    clerk = world.spawn(Clerk)
+    last = held = clerk.hold()
+    for _ in range(LONG):
+        last = longer(chain, last)
+    world.settle()
+    gate = world.cell(clerk).object.gate
+    if fails:
+        gate.fail(ValueError("passed on"))
+        with pytest.raises(ValueError, match="passed on"):
+            world.wait(last)
+        held.exception()
+    else:
+        gate.set("passed on")
+        assert world.wait(last) == "passed on"
+
+
+def test_a_long_chain_can_be_waited_for_by_a_handler_and_thrown_away(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    clerk, waiter = world.spawn(Clerk), world.spawn(Clerk)
+    last = clerk.hold()
+    for _ in range(LONG):
+        last = last.then(str)
+    waiting = waiter.wait_for(last)
+    world.settle()
+    assert not waiting.done()
+    del last
+    world.scheduler.kill(world.cell(waiter))
+    world.wait(world.stop(clerk))
+    assert isinstance(waiting.exception(), ProcessStopped)
+    gc.collect()
+    [record] = caplog.records  # the last of the chain has failed, and nobody looked
+    assert "nobody looked at the failure" in record.message
 
 
 def test_a_done_callback_gets_the_promise(world: World) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from splice.actor.context import current_cell
 from splice.actor.promise import ERROR, PENDING, VALUE, Promise
+from splice.actor.waiters import in_turn
 from splice.errors import TimeoutError
 
 if TYPE_CHECKING:
@@ -184,9 +185,9 @@ class _Gathering:
         else:
             self._answers[index] = part.value
         if self._left == 0 and self._promise.state == PENDING:
-            self._settle()
+            in_turn(self._settle, part)
 
-    def _settle(self) -> None:
+    def _settle(self, _last: Promise) -> None:
         if self._failures:
             self._promise.reject(self._failures[min(self._failures)])
         else:

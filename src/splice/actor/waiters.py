@@ -6,7 +6,9 @@ A worker that is parked for a promise stands among the waiters as itself.
 
 from __future__ import annotations
 
+import threading
 from _thread import allocate_lock, get_ident
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -42,6 +44,38 @@ def wake(waiter: Any, promise: Promise) -> None:
             wake(one, promise)
     else:
         waiter.settled(promise)
+
+
+DEEPEST: Final = 50
+"""Promises that may settle one another on one stack, at four frames each; a chain of thousands of
+`then` is settled in so many steps at a time."""
+
+
+class _Chain(threading.local):
+    """The promises that settle one another just now, on one thread."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.late: deque[tuple[Callable[[Promise], None], Promise]] = deque()
+
+
+_chain = _Chain()
+
+
+def in_turn(settle: Callable[[Promise], None], promise: Promise) -> None:
+    """Call ``settle(promise)``, which settles other promises; later, where the stack is deep."""
+    chain = _chain
+    if chain.depth == DEEPEST:
+        chain.late.append((settle, promise))
+        return
+    chain.depth += 1
+    try:
+        settle(promise)
+        while chain.late and chain.depth == 1:
+            settle_late, earlier = chain.late.popleft()
+            settle_late(earlier)
+    finally:
+        chain.depth -= 1
 
 
 class ThreadWaiter:
@@ -169,6 +203,9 @@ class Then:
 
     def settled(self, promise: Promise) -> None:
         """Call the function with the answer and settle the follower."""
+        in_turn(self._settle, promise)
+
+    def _settle(self, promise: Promise) -> None:
         follower = self._follower
         if follower.state != PENDING:  # cancelled since
             return
@@ -197,7 +234,10 @@ class Follow:
         """Settle the follower."""
         if get_ident() != self._scheduler.thread:
             self._scheduler.post(self.settled, promise)
-            return
+        else:
+            in_turn(self._settle, promise)
+
+    def _settle(self, promise: Promise) -> None:
         follower = self._follower
         if follower.state != PENDING:
             return
