@@ -13,8 +13,8 @@ from splice.net.actions import Action, Cause, Deliver, Delivered, Failed, Transm
 from splice.net.bulk import NOTHING, Assembly, cut
 from splice.net.channel import Channel
 from splice.net.frames import FrameError, Kind, decode_batch, decode_header, join, split
-from splice.net.outbound import PIECES, Outgoing
-from splice.net.window import Window
+from splice.net.outbound import PIECES, SPARED, Outgoing
+from splice.net.window import FIRST_CREDIT, Window
 
 PIECE = 100
 CONFIG = Config(piece_bytes=PIECE)
@@ -134,6 +134,76 @@ def test_a_small_message_for_another_process_passes_a_large_one() -> None:
     pair.settle()
     assert pair.handled == [2, 1]
     assert pair.kinds.index(Kind.MAIL) <= PIECES + 1
+
+
+def huge(number: int, target: str = SHIP) -> Outgoing:
+    """Make one that is larger than all the credit there is."""
+    return Outgoing((REQUEST, number, target), (bytes(2 * FIRST_CREDIT),), number)
+
+
+def test_one_larger_than_all_credit_keeps_no_other_waiting_until_it_is_handled() -> (
+    None
+):
+    pair = Pair()
+    pair.arrive(pair.send(huge(1)))
+    pair.settle()
+    assert pair.handled == [1]  # it stands in its mailbox: no credit came back
+
+    pair.arrive(pair.send(*[small(number) for number in range(2, 100)]))
+    pair.settle()
+
+    assert pair.handled == list(range(1, 100))
+
+
+def test_beside_one_that_is_not_handled_others_have_so_much_room_and_no_more() -> None:
+    pair = Pair()
+    pair.arrive(pair.send(huge(1)))
+    pair.settle()
+    count = SPARED // PIECE + 1  # the last one may go beyond it
+    others = [
+        Outgoing((REQUEST, number, SHOP), (), number, False, PIECE)
+        for number in range(2, count + 102)
+    ]
+    pair.arrive(pair.send(*others))
+    pair.settle()
+    assert pair.handled == list(range(1, count + 2))
+
+    pair.ends[1].inbound.credit.drop(50, 50 * PIECE)  # so many of them were handled
+    pair.arrive(pair.do(1, pair.ends[1].flush(pair.now)), 0)
+    pair.settle()
+    assert pair.handled == list(range(1, count + 52))
+
+
+def test_a_second_one_waits_until_the_first_was_handled() -> None:
+    pair = Pair()
+    pair.arrive(pair.send(huge(1), huge(2, SHOP)))
+    pair.settle()
+    assert pair.handled == [1]
+    pair.arrive(pair.send(small(3, "other")))
+    pair.settle()
+    assert pair.handled == [1, 3]
+
+    pair.ends[1].inbound.credit.drop(1, huge(1).size)
+    pair.arrive(pair.do(1, pair.ends[1].flush(pair.now)), 0)
+    pair.settle()
+
+    assert pair.handled == [1, 3, 2]
+
+
+def test_what_is_being_cut_leaves_senders_their_backlog() -> None:
+    pair = Pair()
+    outbound = pair.ends[0].outbound
+    message = Outgoing((REQUEST, 1, SHIP), (bytes(CONFIG.backlog_bytes + 1),), 1)
+    outbound.put(message)
+    assert outbound.is_full
+    pair.do(0, pair.ends[0].flush(pair.now))
+    assert not outbound.is_full
+
+    assert outbound.withdraw(1)
+    pair.settle()
+
+    assert outbound.backlog_bytes == 0
+    assert outbound.room == CONFIG.backlog_bytes
 
 
 def test_a_small_message_for_the_same_process_keeps_its_place() -> None:

@@ -1,9 +1,16 @@
 """The memory of large buffers is used again, once nobody else refers to it."""
 
 import numpy as np
+import psutil
 import pytest
 
-from splice.net.spare import IDLE_SECONDS, KEPT_BYTES, SPARE_BYTES, Spares
+from splice.net.spare import (
+    IDLE_SECONDS,
+    KEPT_BYTES,
+    SPARE_BYTES,
+    STEP_BYTES,
+    Spares,
+)
 
 SIZE = SPARE_BYTES
 
@@ -55,6 +62,23 @@ def test_a_copy_is_one(spares):
     array[:] = 0
     assert bytes(copied[:5]) == b"\x00\x01\x02\x03\x04"
     assert len(copied) == SIZE
+
+
+def test_a_copy_that_takes_several_steps_is_whole(spares):
+    array = np.random.default_rng(1).integers(256, size=2 * STEP_BYTES + 5, dtype="u1")
+    assert bytes(spares.copy(memoryview(array))) == array.tobytes()
+
+
+def test_what_could_never_be_kept_takes_memory_only_as_it_is_written_to(spares):
+    def resident() -> int:
+        return psutil.Process().memory_info().rss
+
+    before = resident()
+    giant = spares.take(2**32)
+    giant[-1] = 1
+    assert (len(giant), giant[0], giant[-1]) == (2**32, 0, 1)
+    assert resident() - before < 2**24
+    assert spares.kept_bytes == 0
 
 
 def test_no_more_is_kept_than_allowed_and_what_is_beyond_is_had_all_the_same(spares):

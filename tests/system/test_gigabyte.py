@@ -17,8 +17,6 @@ import json, resource
 import numpy as np
 from splice import Process, runtime, sync
 
-runtime.config(backlog_bytes=2 * 2**30, window_bytes=8 * 2**30)
-
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

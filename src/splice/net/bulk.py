@@ -169,7 +169,7 @@ class Assembly:
         self.requests = 0
         self._lengths: deque[int] = deque()
         self._parts: list[Buffer] = []
-        self._part = bytearray()
+        self._part: bytearray | memoryview = bytearray()
         self._view = memoryview(self._part)
         self._filled = 0
 
@@ -225,7 +225,7 @@ class Assembly:
             self._filled = 0
             self._hold(bytearray())
 
-    def _hold(self, part: bytearray) -> None:
+    def _hold(self, part: bytearray | memoryview) -> None:
         self._part = part
         # assigning to a slice of the part itself would make a copy more
         self._view = memoryview(part)

@@ -10,9 +10,11 @@ other frames between them; its verdict is that of the last piece.
 
 There are two queues: *prompt* for what answers or jumps the mail (answers, refusals, stop,
 kill), and *mail*, in order, which needs credit of the receiver.  A frame takes prompt messages
-first.  Frames are numbered when they are built and kept until they are acknowledged; the
-*cursor* separates those that were sent on the present connection from those that were not,
-so a new connection, a lost frame and a full socket are all a matter of moving it back.
+first.  A large message may take more credit than there is; it begins only while there is some, and
+then others may go on in the room that is spared for them.  Frames are numbered when they are built
+and kept until they are acknowledged; the *cursor* separates those that were sent on the present
+connection from those that were not, so a new connection, a lost frame and a full socket are all a
+matter of moving it back.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ ENTRY_BYTES: Final = 64
 PIECES: Final = 8
 """Pieces of large messages on the way at once: enough to keep a fast line busy, and all that a
 small message has to wait for."""
+
+SPARED: Final = 256 * 1024
+"""Bytes that others may still send while a large message has used up all credit, until that was
+handled: a full frame, so that they are not kept waiting, and little beside what was let in."""
 
 _COUNTED: Final = (REQUEST, TELL)
 """What is given back as credit when it was handled."""
@@ -94,10 +100,15 @@ class Outbound:
     Attributes:
         waiting_bytes: of what is in no frame yet.
         has_signals: signals may stand in the mail; see `splice.net.overtaking`.
-        room: how many may wait; over it `is_full`, and senders should hold on.
+        room: how many may wait; over it `is_full`, and senders should hold on.  What is left of a
+            large message that is being cut does not count.
+        spent: bytes of mail that were sent in this epoch.
+        credit: how many the receiver takes; a large message may go beyond it.
+        allowed: how many others may send: more than the credit only where a large one has used it.
     """
 
     first_credit = FIRST_CREDIT
+    spared = SPARED
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -118,7 +129,11 @@ class Outbound:
         found, was_begun = self.bulk.withdraw(ident)
         if found is None:
             return False
-        self.waiting_bytes -= self._left if was_begun else found.size
+        if was_begun:
+            self.waiting_bytes -= self._left
+            self.room -= self._left
+        else:
+            self.waiting_bytes -= found.size
         self._is_given_up = was_begun
         return True
 
@@ -129,7 +144,7 @@ class Outbound:
         self.room = self._config.backlog_bytes
         self.sequence = 0
         self.spent = 0
-        self.credit = self.first_credit
+        self.credit = self.allowed = self.first_credit
         self._cursor = 0
         self._left = 0
         self._is_free = False
@@ -161,17 +176,28 @@ class Outbound:
         return self.waiting_bytes > self.room
 
     @property
+    def is_roomy(self) -> bool:
+        """Half of the backlog is free again."""
+        return self.room - self.waiting_bytes >= self._config.backlog_bytes / 2
+
+    @property
     def is_stuck(self) -> bool:
         """Mail waits for the receiver, which has credit for no more of it."""
-        return bool(self.mail or self.bulk.waiting) and self.spent >= self.credit
+        return bool(self.mail or self.bulk.waiting) and self.spent >= self.allowed
 
     @property
     def will_go(self) -> bool:
         """All mail that waits has its credit already, so what comes next will go, too."""
         free = sum([m.size for m in (*self.prompt, *self.bulk.waiting) if m.prompt])
+        room = self.allowed - self.spent
         if self.bulk.has_begun and self._is_free:
             free -= self.bulk.waiting[0].size - self._left
-        return self.spent + self.waiting_bytes - free < self.credit
+        elif (
+            self.bulk.has_begun
+        ):  # the rest of it goes anyhow, and leaves others their room
+            free += self._left
+            room = min(room, max(self.spared, room - self._left))
+        return self.waiting_bytes - free < room
 
     @property
     def is_empty(self) -> bool:
@@ -227,7 +253,11 @@ class Outbound:
 
     def grant(self, credit: int) -> None:
         """Note how much mail the receiver takes in all; an old word changes nothing."""
-        self.credit = max(self.credit, credit)
+        grown = max(0, credit - self.credit)
+        self.credit += grown
+        # what a large message owes is paid first: beyond that others have no more than is spared
+        most = min(self.allowed + grown, self.spent + self.spared)
+        self.allowed = max(self.credit, most)
 
     def acknowledge(self, ack: int) -> list[Outgoing]:
         """Drop what was delivered and return the messages of it that somebody asks about."""
@@ -291,7 +321,7 @@ class Outbound:
         if self._is_given_up:
             self._is_given_up = False
             return Flight(self._number(), Kind.PLAN, [NOTHING], [])
-        has_credit = self.spent < self.credit
+        has_credit = self.spent < self.allowed
         if self.prompt or (has_credit and (self.mail or self.bulk.has_small)):
             messages, cost = self._take()
             if len(messages) == 1:
@@ -346,6 +376,7 @@ class Outbound:
             return None
         message, plan = self.bulk.begin()
         self._left, self._is_free = message.size, message.prompt
+        self.room += message.size
         requests = int(message.entry[0] in _COUNTED)
         return Flight(self._number(), Kind.PLAN, [plan], [], requests=requests)
 
@@ -354,8 +385,11 @@ class Outbound:
         size = min(len(piece), self._left) if ended is None else self._left
         cost = 0 if self._is_free else size
         self._left -= size
-        self.spent += cost
+        self.room -= size
         self.waiting_bytes -= size
+        if cost:
+            self.spent += cost
+            self.allowed = max(self.allowed, self.spent + self.spared)
         self._fly(size)
         messages = [] if ended is None else [ended]
         return Flight(
@@ -372,7 +406,7 @@ class Outbound:
         Large ones, and those that must not overtake them, are left to the bulk.
         """
         limit, bytes_left = self._config.frame_messages, self._config.frame_bytes
-        room = self.credit - self.spent
+        room = self.allowed - self.spent
         queue = self.prompt or self.mail
         if (
             not (self.bulk.waiting or (self.prompt and self.mail))

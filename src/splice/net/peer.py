@@ -141,6 +141,11 @@ class Peer(Sleeper):
         """Senders should wait until `when_roomy` calls."""
         return self._line.outbound.is_full
 
+    @property
+    def is_roomy(self) -> bool:
+        """Senders may go on."""
+        return self._line.outbound.is_roomy
+
     def send(self, message: Outgoing) -> None:
         """Send a message at the next `Peers.flush`, or when the node can be reached."""
         line = self._line

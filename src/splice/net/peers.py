@@ -429,7 +429,7 @@ class Peers:
             del self._by_address[peer.address]
 
     def _tell_room(self, peer: Peer) -> None:
-        if peer.backlog_bytes <= self._config.backlog_bytes // 2:
+        if peer.is_roomy:
             calls, peer.room_calls = peer.room_calls, []
             for call in calls:
                 call()

@@ -4,6 +4,9 @@ Memory that is new to an OS process costs a page fault for every 4 KiB, 32 ms fo
 copy into memory in use takes 5.  Every large message needs such memory twice: for the copy that is
 taken when it is sent, and for the parts that are put together from its pieces.
 
+What is larger than all that may be kept is mapped: its pages come one by one as they are written,
+where the whole of it at once would hold up a node for half a second in a gigabyte.
+
 A buffer is handed out and stays known here.  Arrays and views that are made of it refer to it, so
 when its only reference is ours, nobody can see it any more.  Thread-safe.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from math import inf
+from mmap import mmap
 from threading import Lock
 from typing import Final
 
@@ -24,6 +28,9 @@ KEPT_BYTES: Final = 256 * 2**20
 IDLE_SECONDS: Final = 5.0
 """Seconds after which a buffer that nobody took is let go: the next array of a stream comes
 sooner, and a node that is idle shall hold nothing."""
+
+STEP_BYTES: Final = 4 * 2**20
+"""Bytes that are copied in one step; after each, another thread may have the interpreter."""
 
 LEARN_BYTES: Final = 32 * 2**20 - 2**12
 """The largest block by which glibc learns, when it is freed, that blocks of that size come and go
@@ -41,12 +48,14 @@ class Spares:
         self._tidied = -inf
         self._has_taught = False
 
-    def take(self, size: int) -> bytearray:
+    def take(self, size: int) -> bytearray | memoryview:
         """Return a buffer of `size` bytes, whatever is in it.
 
         Raises:
             MemoryError, OverflowError: there is no memory for it.
         """
+        if size > KEPT_BYTES:
+            return _mapped(size)
         # never waited for: a finalizer or a signal handler may send in the middle of this, and a
         # copy made by os.fork may have it locked for ever; memory that is new serves as well
         if size < SPARE_BYTES or not self._lock.acquire(blocking=False):
@@ -74,13 +83,15 @@ class Spares:
             self._fresh.append(buffer)
         return buffer
 
-    def copy(self, raw: memoryview) -> bytearray:
-        """Return a copy of `raw`."""
+    def copy(self, raw: memoryview) -> bytearray | memoryview:
+        """Return a copy of `raw`, which is bytes in one row."""
         if raw.nbytes < SPARE_BYTES:
             return bytearray(raw)
         buffer = self.take(raw.nbytes)
         # through a view: assigning to a slice of the buffer itself makes a copy more
-        memoryview(buffer)[:] = raw
+        view = memoryview(buffer)
+        for start in range(0, raw.nbytes, STEP_BYTES):
+            view[start : start + STEP_BYTES] = raw[start : start + STEP_BYTES]
         return buffer
 
     def tidy(self, now: float) -> None:
@@ -103,6 +114,13 @@ class Spares:
     def kept_bytes(self) -> int:
         """Bytes that are kept, those in use included."""
         return sum(map(len, self._kept)) + sum(map(len, self._fresh))
+
+
+def _mapped(size: int) -> memoryview:
+    try:
+        return memoryview(mmap(-1, size))
+    except OSError as error:
+        raise MemoryError(f"{size} bytes: {error}") from error
 
 
 def _references(buffers: list[bytearray], place: int) -> int:
