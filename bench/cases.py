@@ -29,6 +29,7 @@ CASES = {
     "far-tell": "two_nodes:far_tell",
     "far-arrays": "two_nodes:far_arrays",
     "far-tcp": "two_nodes:far_tcp",
+    "far-plain-tcp": "two_nodes:far_plain_tcp",
     "all-to-all": "many_nodes:all_to_all",
     "flood-far": "flood:flood_far",
     "stream": "streams:stream",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import plain_tcp
 from bench.measuring import SPLICE, Figure, Scale, Target, alternate, now
 from bench.one_node import Count, Driver, Echo, ask_rate, piped_rate, tell_rate
 from bench.zmq_echo import ZmqEcho
@@ -109,6 +110,16 @@ def array_rate(echo: Any, array: Any, count: int) -> float:
 
 def far_tcp(scale: Scale) -> list[Figure]:
     """The same over tcp, which is always encrypted (CURVE), beside ipc, which is not."""
+    return _beside_ipc(scale, "tcp", "tcp and CURVE")
+
+
+def far_plain_tcp(scale: Scale) -> list[Figure]:
+    """The same over tcp with its encryption taken out, beside ipc."""
+    plain_tcp.strip()
+    return _beside_ipc(scale, "plain_tcp", "tcp without CURVE")
+
+
+def _beside_ipc(scale: Scale, name: str, wire: str) -> list[Figure]:
     driver, near = _far(Echo)
     far, counter = _over_tcp(Echo), _over_tcp(Count)
     near_counter = runtime.spawn(Count, sp_dest=near.sp_url.address)
@@ -152,7 +163,7 @@ def far_tcp(scale: Scale) -> list[Figure]:
                 "splice-ipc": lambda pair=pair, m=measure: m(pair[1]),  # type: ignore[misc]
             },
         )
-        figure = Figure(f"B5_tcp_{case}", f"{title}, tcp and CURVE", unit, values)
+        figure = Figure(f"B5_{name}_{case}", f"{title}, {wire}", unit, values)
         figure.calls = calls
         found.append(figure)
     return found

@@ -203,12 +203,9 @@ class Dialled:
         if near:
             self._connect_ipc(near)
             return
-        keys = self._setting.keys
         dealer = self._make_dealer()
         dealer.ipv6 = ":" in self._host
-        dealer.curve_serverkey = keys.server.public
-        dealer.curve_publickey = keys.member.public
-        dealer.curve_secretkey = keys.member.secret
+        self._setting.keys.unlock(dealer)
         self._watch_over(dealer, places.join_address(self._host, self._port))
 
     def _connect_ipc(self, path: Path) -> None:

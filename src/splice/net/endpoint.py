@@ -248,10 +248,7 @@ class Endpoint:
             host = places.look_up(host)
         router = self._router()
         router.ipv6 = ":" in host
-        router.zap_domain = b"splice"
-        router.curve_server = True
-        router.curve_publickey = self._setting.keys.server.public
-        router.curve_secretkey = self._setting.keys.server.secret
+        self._setting.keys.guard(router)
         self._listen(router, places.join_address(host, config.port or "*"))
         return places.split_address(router.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
 

@@ -83,6 +83,21 @@ class Keys:
         """The key of the challenge with which two nodes prove that they are members."""
         return self.derive("handshake")
 
+    def guard(self, router: zmq.Socket[bytes]) -> None:
+        """Have a listening tcp socket encrypt (CURVE), and ask ZAP who may connect to it."""
+        server = self.server
+        router.zap_domain = b"splice"
+        router.curve_server = True
+        router.curve_publickey = server.public
+        router.curve_secretkey = server.secret
+
+    def unlock(self, dealer: zmq.Socket[bytes]) -> None:
+        """Have a dialling tcp socket encrypt, and talk to members only."""
+        member = self.member
+        dealer.curve_serverkey = self.server.public
+        dealer.curve_publickey = member.public
+        dealer.curve_secretkey = member.secret
+
     def derive(self, label: str) -> bytes:
         """Return 32 bytes for one use; they tell nothing about the key or each other."""
         return hmac.digest(self.secret, _LABEL + label.encode(), "sha256")
