@@ -62,7 +62,8 @@ def far_session(
 ) -> Iterator[Opener]:
     """Open sessions on bare workers, with a cold store.
 
-    ``hide`` names further folders of the client, ``has`` those that are the worker's own.
+    ``hide`` names further folders of the client, ``has`` those that are the worker's own, and
+    ``under`` is a command that runs their interpreter.
     """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     opened: list[Session] = []
@@ -74,9 +75,10 @@ def far_session(
         *,
         hide: tuple[Path, ...] = (),
         has: tuple[Path, ...] = (),
+        under: tuple[str, ...] = (),
         **options: object,
     ) -> Session:
-        command = [sys._base_executable]
+        command = [*under, sys._base_executable]
         if can_hide():
             folders = [sysconfig.get_path("purelib"), *map(str, hide)]
             monkeypatch.setenv("HIDDEN", " ".join(folders))
