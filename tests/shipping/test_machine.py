@@ -330,3 +330,47 @@ def test_a_forked_copy_of_a_worker_imports_what_was_shipped(far_session, project
         return os.read(read, 100)
 
     assert far_session(hide=(project,)).apply(in_a_copy) == [b"6"]
+
+
+def test_a_callback_of_a_far_answer_cannot_fetch_and_says_so(far_session, project):
+    write(
+        project,
+        {
+            "for_callback.py": "N = 7",
+            "for_loop.py": "N = 8",
+            "calling.py": (
+                "import asyncio, importlib\n"
+                "from splice import Process\n"
+                "class Far(Process):\n"
+                "    def answer(self): return 1\n"
+                "class Calling(Process):\n"
+                "    def attempt(self, name):\n"
+                "        try:\n"
+                "            self.seen.set_result(importlib.import_module(name).N)\n"
+                "        except BaseException as error:\n"
+                "            self.seen.set_result(repr(error))\n"
+                "    async def when_answered(self, far, name):\n"
+                "        self.seen = asyncio.get_running_loop().create_future()\n"
+                "        far.answer().add_done_callback(lambda _: self.attempt(name))\n"
+                "        return await self.seen\n"
+                "    async def on_the_loop(self, name):\n"
+                "        loop = asyncio.get_running_loop()\n"
+                "        self.seen = loop.create_future()\n"
+                "        loop.call_soon(self.attempt, name)\n"
+                "        return await self.seen\n"
+                "    def in_handler(self, name):\n"
+                "        return importlib.import_module(name).N\n"
+            ),
+        },
+    )
+    import calling
+
+    c = far_session(hide=(project,))
+    proc = runtime.spawn(calling.Calling, sp_dest=c.workers[0])
+    far = runtime.spawn(calling.Far)
+    said = proc.when_answered(far, "for_callback").get(timeout=20)
+    assert "DependencyTransferError" in str(said)
+    assert "cannot be fetched from the client in a callback" in str(said)
+    assert proc.in_handler("for_callback").get(timeout=20) == 7
+    assert proc.on_the_loop("for_loop").get(timeout=20) == 8
+    forget("calling")

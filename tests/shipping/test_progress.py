@@ -36,3 +36,15 @@ def test_without_a_terminal_it_is_one_record_of_the_log(caplog):
     caplog.set_level(logging.INFO, "splice.shipping")
     assert shown([0.0, 3.0, 4.0, 6.0], io.StringIO()) == ""
     assert caplog.messages == ["shipping lib 1.0: 2 of 4 MB"]
+
+
+def test_a_transfer_that_was_broken_off_is_told_of_again_when_it_is_repeated(caplog):
+    caplog.set_level(logging.INFO, "splice.shipping")
+    clock = iter([0.0, 3.0, 100.0, 101.0, 103.0])
+    progress = Progress(lambda: next(clock), io.StringIO())
+    for chunk in (0, 1, 0, 1, 2):
+        progress.sent(LIB, chunk)
+    assert caplog.messages == [
+        "shipping lib 1.0: 2 of 4 MB",
+        "shipping lib 1.0: 3 of 4 MB",
+    ]

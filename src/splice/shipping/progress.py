@@ -48,6 +48,7 @@ class Progress:
         count = Cut(manifest).count
         if chunk == 0:
             self._begun[ident] = now
+            self._shown.pop(ident, None)  # of a worker that died in the middle
         begun = self._begun.get(ident, now)
         is_last = chunk >= count - 1
         if is_last:
