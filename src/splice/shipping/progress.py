@@ -1,6 +1,7 @@
 """Progress: tells the client's user of a transfer that takes long enough to be noticed.
 
-On a terminal as one line that is written again and again, elsewhere as a record of the log.
+On a terminal as one line that is written again and again; elsewhere, in a notebook or a file, as a
+line when it begins to be long and one at its end.
 Supplier's thread only.
 """
 
@@ -9,9 +10,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TextIO
 
-from splice.log import logger
 from splice.shipping.manifest import Cut, Manifest
 
 PATIENCE_SECONDS: Final = 2.0
@@ -19,8 +20,6 @@ PATIENCE_SECONDS: Final = 2.0
 
 SHOW_SECONDS: Final = 0.25
 """Between two updates of the line: as often as anybody can read it."""
-
-_log = logger("shipping")
 
 
 class Progress:
@@ -58,16 +57,19 @@ class Progress:
         shown = self._shown.get(ident)
         if is_last or shown is None or now - shown >= SHOW_SECONDS:
             self._shown[ident] = now
-            self._show(manifest, (chunk + 1) / count, is_first=shown is None)
+            is_edge = is_last or shown is None
+            self._show(manifest, (chunk + 1) / count, is_edge=is_edge)
         if is_last:
             self._shown.pop(ident, None)
 
-    def _show(self, manifest: Manifest, part: float, *, is_first: bool) -> None:
+    def _show(self, manifest: Manifest, part: float, *, is_edge: bool) -> None:
         total = manifest.size / 1e6
         text = f"shipping {manifest}: {part * total:.0f} of {total:.0f} MB"
         stream = sys.stderr if self._stream is None else self._stream
-        if stream.isatty():
-            stream.write(f"\r{text}\033[K{chr(10) if part == 1 else ''}")
+        # a console that is closed, or none at all: the transfer goes on
+        with suppress(OSError, ValueError, AttributeError):
+            if stream.isatty():
+                stream.write(f"\r{text}\033[K{chr(10) if part == 1 else ''}")
+            elif is_edge:
+                stream.write(f"{text}\n")
             stream.flush()
-        elif is_first:
-            _log.info("%s", text)
