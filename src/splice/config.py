@@ -85,7 +85,8 @@ class Config:
     part costs more than the copy."""
 
     shutdown_timeout: float = 5.0
-    """Seconds that a child node gets to end by itself before its OS process is killed."""
+    """Seconds that a child node gets to end by itself before its OS process is killed.  A node that
+    ends waits for what it has sent, until nothing of it has arrived for half as long."""
 
     deadlock_delay: float = 0.2
     """Seconds a request of another node stays unanswered before it is asked whether processes

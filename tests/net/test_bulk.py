@@ -13,7 +13,8 @@ from splice.net.actions import Action, Cause, Deliver, Delivered, Failed, Transm
 from splice.net.bulk import NOTHING, Assembly, cut
 from splice.net.channel import Channel
 from splice.net.frames import FrameError, Kind, decode_batch, decode_header, join, split
-from splice.net.outbound import PIECES, SPARED, Outgoing
+from splice.net.outbound import PIECES, SPARED
+from splice.net.outgoing import Outgoing
 from splice.net.window import FIRST_CREDIT, Window
 
 PIECE = 100

@@ -19,7 +19,7 @@ from splice.net.actions import (
 from splice.net.channel import RETRY_SECONDS, Channel
 from splice.net.frames import Header, Kind, decode_batch, decode_header
 from splice.net.inbound import ACK_FRAMES
-from splice.net.outbound import ENTRY_BYTES, Outgoing
+from splice.net.outgoing import ENTRY_BYTES, Outgoing
 from splice.net.window import FIRST_CREDIT, Window
 
 CONFIG = Config(frame_messages=3, frame_bytes=100)

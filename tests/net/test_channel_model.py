@@ -39,7 +39,8 @@ from splice.net.actions import (
 from splice.net.channel import Channel
 from splice.net.frames import Header, Kind, decode_batch, decode_header
 from splice.net.inbound import Standing
-from splice.net.outbound import Outbound, Outgoing
+from splice.net.outbound import Outbound
+from splice.net.outgoing import Outgoing
 from splice.net.window import Credit, Window
 from splice.net.wire import Buffer
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from splice.config import Config
 from splice.message import REQUEST, RESPONSE, SIGNAL
-from splice.net.outbound import Outbound, Outgoing
+from splice.net.outbound import Outbound
+from splice.net.outgoing import Outgoing
 from splice.net.overtaking import place
 from splice.net.window import FIRST_CREDIT
 

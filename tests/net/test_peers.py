@@ -21,7 +21,7 @@ from splice.message import RESPONSE, TELL, Entry
 from splice.net import handshake
 from splice.net.actions import Cause
 from splice.net.frames import FrameError
-from splice.net.outbound import Outgoing, size_of
+from splice.net.outgoing import Outgoing, size_of
 from splice.net.peer import Peer
 from splice.net.peers import Peers
 from splice.net.window import FIRST_CREDIT

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 from splice.actor.context import is_on_loop
 from splice.actor.promise import PENDING, Promise
 from splice.cluster.initializer import InitializerFailed
-from splice.cluster.leaving import Stage, before_leaving
 from splice.cluster.packed import Packed, pack
 from splice.cluster.work import Calls, SealedCall
 from splice.errors import CannotWait, SpliceError
 from splice.log import logger
+from splice.node.leaving import Stage, before_leaving
 
 if TYPE_CHECKING:
     from splice.cluster.hub import Hub

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from splice.actor.context import current_worker, is_on_loop
 from splice.actor.promise import Promise
-from splice.cluster.leaving import Stage, before_leaving, forget
 from splice.cluster.maps import Maps
 from splice.cluster.outcomes import composite
 from splice.cluster.output import How
@@ -31,6 +30,7 @@ from splice.cluster.terms import Terms, check_count
 from splice.cluster.work import Call, Calls, SealedCall
 from splice.errors import Cancelled, CannotWait, SpliceError
 from splice.node.current import current_node, node_here
+from splice.node.leaving import Stage, before_leaving, forget
 from splice.node.runtime import runtime
 from splice.node.view import View
 from splice.shipping.answers import MAX_UNIT_BYTES, Dependency, Ship

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from splice.errors import DeliveryError, NodeLost, Verdict
-from splice.net.outbound import Outgoing
+from splice.net.outgoing import Outgoing
 from splice.net.wire import Buffer
 
 Fate = Literal["ended", "frozen", "cut off"]

@@ -22,7 +22,7 @@ from splice.net.spare import spares
 from splice.net.wire import Buffer
 
 if TYPE_CHECKING:
-    from splice.net.outbound import Outgoing
+    from splice.net.outgoing import Outgoing
 
 _LENGTH: Final = struct.Struct("<Q")
 

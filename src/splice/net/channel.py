@@ -45,7 +45,7 @@ from splice.net.flight import Flight
 from splice.net.frames import NUMBERED, Header, Kind, pack_header
 from splice.net.inbound import Inbound, Standing
 from splice.net.outbound import Outbound
-from splice.net.outbound import Outgoing as Outgoing
+from splice.net.outgoing import Outgoing as Outgoing
 from splice.net.window import Window
 from splice.net.wire import Buffer
 

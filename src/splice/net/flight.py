@@ -8,7 +8,7 @@ from splice.net.frames import Kind
 from splice.net.wire import Buffer
 
 if TYPE_CHECKING:
-    from splice.net.outbound import Outgoing
+    from splice.net.outgoing import Outgoing
 
 
 class Flight:

@@ -21,19 +21,15 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 from splice.config import Config
-from splice.message import REQUEST, TELL, Entry
+from splice.message import REQUEST, TELL
 from splice.net.bulk import NOTHING, Queue
 from splice.net.flight import Flight
 from splice.net.frames import Kind, encode_batch
+from splice.net.outgoing import Outgoing
 from splice.net.window import FIRST_CREDIT
-from splice.net.wire import Buffer
-
-ENTRY_BYTES: Final = 64
-"""What an entry takes besides its contents; so a flood of empty messages has a limit too."""
-
 
 PIECES: Final = 8
 """Pieces of large messages on the way at once: enough to keep a fast line busy, and all that a
@@ -47,58 +43,12 @@ _COUNTED: Final = (REQUEST, TELL)
 """What is given back as credit when it was handled."""
 
 
-class Outgoing:
-    """One message on its way to another node; thousands a turn, hence nothing but slots.
-
-    Attributes:
-        entry: the message as it stands in a frame's batch.
-        buffers: parts that travel beside the batch.
-        delivery: what `Receiver.on_delivered` needs, or None when nobody asks for that.
-        prompt: it goes ahead of mail and needs no credit.
-        size: bytes that it takes, roughly; what the backlog and the credit are counted in.
-            Who knows it need not have it counted.
-        since: when it was first found waiting for a connection, -1.0 before.
-    """
-
-    __slots__ = ("buffers", "delivery", "entry", "prompt", "since", "size")
-
-    def __init__(
-        self,
-        entry: Entry,
-        buffers: tuple[Buffer, ...] = (),
-        delivery: Any = None,
-        prompt: bool = False,
-        size: int | None = None,
-    ) -> None:
-        self.entry = entry
-        self.buffers = buffers
-        self.delivery = delivery
-        self.prompt = prompt
-        self.size = size_of(entry, buffers) if size is None else size
-        self.since = -1.0
-
-
-def size_of(entry: Entry, buffers: tuple[Buffer, ...] = ()) -> int:
-    """Return roughly how many bytes an entry takes, in a batch and in memory."""
-    size = ENTRY_BYTES
-    for part in entry:
-        kind = type(part)
-        if kind is str or kind is bytes:
-            size += len(part)
-        elif kind is tuple or kind is list:
-            size += size_of(tuple(part)) if part else 0
-        elif kind is dict:
-            size += size_of(tuple(part.values()))
-    for buffer in buffers:
-        size += memoryview(buffer).nbytes
-    return size
-
-
 class Outbound:
     """One direction of a channel, from the sender's point of view.
 
     Attributes:
         waiting_bytes: of what is in no frame yet.
+        heard_bytes: of what was acknowledged, from the very beginning.
         has_signals: signals may stand in the mail; see `splice.net.overtaking`.
         room: how many may wait; over it `is_full`, and senders should hold on.  What is left of a
             large message that is being cut does not count.
@@ -116,6 +66,7 @@ class Outbound:
         self.mail: deque[Outgoing] = deque()
         self.prompt: deque[Outgoing] = deque()
         self.waiting_bytes = 0
+        self.heard_bytes = 0
         self.has_signals = False
         self.restart()
 
@@ -211,6 +162,16 @@ class Outbound:
         )
 
     @property
+    def is_heard(self) -> bool:
+        """Nothing waits, and no acknowledgement that somebody wants to know of."""
+        return not (
+            self.mail
+            or self.prompt
+            or self.bulk.waiting
+            or any(m.delivery is not None for f in self.flights for m in f.messages)
+        )
+
+    @property
     def is_told(self) -> bool:
         """Everything prompt is in a frame that was given to the present connection."""
         return not self.prompt and self._cursor == len(self.flights)
@@ -266,6 +227,7 @@ class Outbound:
         while flights and flights[0].sequence <= ack:
             flight = flights.popleft()
             self._fly(-flight.size)
+            self.heard_bytes += flight.size
             if self._cursor:
                 self._cursor -= 1
             told += [m for m in flight.messages if m.delivery is not None]

@@ -14,7 +14,8 @@ back, so mail that has it will go, and a signal behind it, too.
 from __future__ import annotations
 
 from splice.message import SIGNAL
-from splice.net.outbound import Outbound, Outgoing
+from splice.net.outbound import Outbound
+from splice.net.outgoing import Outgoing
 
 
 def place(outbound: Outbound, signal: Outgoing) -> None:

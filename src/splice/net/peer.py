@@ -13,7 +13,7 @@ from splice.net.actions import Cause
 from splice.net.channel import Channel
 from splice.net.handshake import Identity
 from splice.net.machine import is_only_local
-from splice.net.outbound import Outgoing
+from splice.net.outgoing import Outgoing
 from splice.net.overtaking import place
 from splice.net.timers import Sleeper
 from splice.net.window import Credit

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from splice.errors import DeliveryError
 from splice.message import Entry
-from splice.net.outbound import Outgoing
+from splice.net.outgoing import Outgoing
 from splice.net.peer import Peer
 from splice.net.wire import Buffer
 

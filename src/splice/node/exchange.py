@@ -41,7 +41,7 @@ from splice.net.codec import (
     encode_error,
 )
 from splice.net.frames import MALFORMED, FrameError
-from splice.net.outbound import Outgoing
+from splice.net.outgoing import Outgoing
 from splice.node.crowds import Crowds
 from splice.node.current import decoding
 from splice.node.drawers import Drawers

@@ -332,11 +332,21 @@ class Node:
         self.run_coroutine(self.shut_down).add_done_callback(_note_shut_down)
 
     async def shut_down(self) -> None:
-        """End the children, then this node."""
+        """End the children, then this node, when what it has sent has arrived."""
         try:
             await self.children.shut_down()
+            await self._see_off()
         finally:
             self.leave()
+
+    async def _see_off(self) -> None:
+        if self.peers is None:
+            return
+        from splice.net.farewell import Farewell  # loaded late, as what `open` loads
+
+        # half of what a parent gives this node to end
+        patience = self.config.shutdown_timeout / 2
+        await Farewell(self.peers.known(), self.loop.time, patience).over()
 
     def leave(self) -> None:
         """Close the node and let go of its loop; what comes last in a node's life."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+# registers a hook of `atexit` that ends what sends uncopied: ours must come before it
+import zmq.utils.garbage  # noqa: F401
+
 from splice.config import VERSION
 from splice.net.endpoint import Endpoint
 from splice.net.keys import find_key
 from splice.net.peers import Peers
+from splice.node.leaving import come_first
 
 if TYPE_CHECKING:
     from splice.node.node import Node, WireMaker
@@ -20,6 +24,7 @@ def open_peers(node: Node, make_wire: WireMaker | None) -> tuple[Peers, bytes]:
         OSError: it cannot listen at the configured address.
         PermissionError: the key file can be read by others.
     """
+    come_first()
     keys = find_key(node.config.key)
     peers = Peers(
         incarnation=node.incarnation,

@@ -29,7 +29,7 @@ from splice.actor.rings import Wait, far_ends, take_back
 from splice.errors import DeadlockError
 from splice.log import logger
 from splice.message import SIGNAL, Entry
-from splice.net.outbound import ENTRY_BYTES, Outgoing
+from splice.net.outgoing import ENTRY_BYTES, Outgoing
 from splice.node.hops import (
     Hop,
     Hops,

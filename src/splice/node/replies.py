@@ -14,7 +14,7 @@ from splice.actor.promise import ERROR, VALUE, Promise
 from splice.errors import DeliveryError, SpliceError
 from splice.message import RESPONSE, Entry
 from splice.net.codec import buffer_count, encode, encode_error
-from splice.net.outbound import ENTRY_BYTES
+from splice.net.outgoing import ENTRY_BYTES
 from splice.net.passing import Decoded
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ process, which starts on a background thread at first use.
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
@@ -31,6 +30,7 @@ from splice.node.current import current_node, default, node_here
 from splice.node.fates import Fates, bind_new, link_new, spawn_under
 from splice.node.given import At, as_class, node_url, target_of
 from splice.node.insight import Insight
+from splice.node.leaving import Stage, before_leaving
 from splice.node.remote import Remote
 from splice.node.timing import Timing
 from splice.node.view import View
@@ -442,4 +442,4 @@ runtime = Runtime()
 run = runtime.run
 
 os.register_at_fork(after_in_child=runtime._disown)
-atexit.register(runtime._at_exit)
+before_leaving(Stage.NODE, runtime._at_exit)

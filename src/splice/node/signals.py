@@ -23,7 +23,7 @@ from splice.errors import SpliceError, shown
 from splice.log import logger
 from splice.message import SIGNAL, Entry
 from splice.net.codec import decode, encode, encode_error
-from splice.net.outbound import Outgoing
+from splice.net.outgoing import Outgoing
 from splice.uri import Resource, url
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from splice.message import Entry
 from splice.net.channel import Channel
 from splice.net.frames import Header
 from splice.net.inbound import Standing
-from splice.net.outbound import Outbound, Outgoing
+from splice.net.outbound import Outbound
+from splice.net.outgoing import Outgoing
 from splice.net.peer import Peer
 from splice.node.exchange import Exchange
 from splice.node.remote import Dialogue
