@@ -31,6 +31,7 @@ CASES = {
     "far-tcp": "two_nodes:far_tcp",
     "far-plain-tcp": "two_nodes:far_plain_tcp",
     "all-to-all": "many_nodes:all_to_all",
+    "all-pairs": "many_nodes:all_pairs",
     "flood-far": "flood:flood_far",
     "stream": "streams:stream",
     "start": "cluster:start",
