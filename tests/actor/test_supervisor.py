@@ -1,10 +1,12 @@
 """Supervisors: start, stop, administration, restarts by kind and strategy, intensity, trees."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from splice.actor.childspec import ChildCounts, child
+from splice.actor.combine import sync
 from splice.actor.deferred import Deferred
 from splice.actor.handlers import blocking
 from splice.actor.process import Process
@@ -13,6 +15,7 @@ from splice.actor.supervisor import Supervisor
 from splice.errors import (
     ChildExists,
     ChildRunning,
+    DeadlockError,
     Exit,
     NameTaken,
     NoSuchChild,
@@ -995,3 +998,78 @@ def test_no_child_is_restarted_from_under_its_own_handler(world):
     world.loop.advance(10)
     assert states(world, sup) == [("a", "stopped")]
     assert world.wait(world.wait(sup.restart_child("a")).add()) == 1
+
+
+def test_the_id_of_a_child_that_was_given_none_is_nobody_elses(world):
+    sup = world.spawn(Supervisor)
+    for number in range(3):
+        world.wait(sup.start_child(child(Clerk, id=f"Clerk-{number}")))
+    world.wait(sup.start_child(replace(child(Clerk), id=None)))
+    assert len(states(world, sup)) == 4
+
+
+def test_a_child_that_ends_twice_is_judged_by_its_last_end(world):
+    gates = [Deferred(world.scheduler) for _ in range(2)]
+    spec = child(Clerk, id="a", restart="transient")
+    sup = world.spawn(Stubborn, children=[spec])
+    quietly(sup.hold(gates[0]))
+    world.settle()
+    clerk = proxy_now(world, sup)
+    quietly(clerk.leave("normal"))
+    world.settle()
+    # the word of its end goes behind these, as one does that was met on the stack of another
+    cell = world.cell(sup)
+    ended, cell.head, cell.tail = cell.head, None, None
+    for promise in (
+        sup.terminate_child("a"),
+        sup.restart_child("a"),
+        sup.hold(gates[1]),
+    ):
+        quietly(promise)
+    cell.put(ended)
+    gates[0].set(None)
+    world.settle()
+    quietly(clerk.leave("bad"))
+    world.settle()
+    gates[1].set(None)
+    assert states(world, sup) == [("a", "running")]
+
+
+def test_the_word_of_a_childs_end_is_no_dead_letter_of_its_supervisor(world):
+    letters: list[Any] = []
+    world.scheduler.on_dead_letter = lambda *args, **_: letters.append(args)
+    gate = Deferred(world.scheduler)
+    sup = world.spawn(Stubborn, children=[child(Clerk, id="a")])
+    world.settle()
+    quietly(sup.hold(gate))
+    world.settle()
+    quietly(proxy_now(world, sup).leave("gone"))
+    world.settle()
+    world.scheduler.kill(world.cell(sup))
+    world.settle()
+    assert letters == []
+
+
+def proxy_now(world: World, sup: Any) -> Any:
+    return world.cell(sup).object._family.find("a").proxy
+
+
+class Stubborn(Supervisor):
+    def hold(self, gate):
+        return sync(gate)
+
+
+class Suicidal(Process):
+    """Asks its supervisor for its own end, and waits for it."""
+
+    def go(self, sup):
+        return sup.terminate_child("a").get()
+
+
+def test_a_child_that_waits_for_its_own_end_ends(world):
+    sup = world.spawn(Supervisor, children=[child(Suicidal, id="a")])
+    gone = proxy(world, sup, "a").go(sup)
+    world.settle()
+    world.loop.advance(10)
+    assert isinstance(gone.exception(), (ProcessStopped, DeadlockError))
+    assert states(world, sup) == [("a", "stopped")]

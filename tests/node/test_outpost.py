@@ -818,3 +818,36 @@ def test_a_supervisor_killed_in_a_far_start_and_restarted_leaves_nothing_there(
 
     assert sim.run(one, scenario) == ([], "running")
     assert processes(two) == ["Agent"]
+
+
+# ---- what looks like the loss of a node, and is none
+
+
+class Wary(Process):
+    """Cannot be made: a node that it needs is gone."""
+
+    tries: list[str]
+
+    def __init__(self):
+        self.tries.append(runtime.address)
+        raise NodeLost("tcp://10.9.9.9:1 is lost", node="tcp://10.9.9.9:1")
+
+
+def test_a_constructor_that_misses_another_node_is_tried_on_one_node_only(sim, nodes):
+    one, two, three = nodes
+    tries: list[str] = []
+
+    def scenario():
+        sup = runtime.spawn(Supervisor)
+        where = [two.address, three.address]
+        with pytest.raises(NodeLost, match=r"10\.9\.9\.9"):
+            runtime.spawn(Wary, sp_super=sup, sp_dest=where)
+        assert infos(sup) == []
+        clerk = runtime.spawn(Clerk, sp_super=sup, sp_dest=two.address)
+        return address_of(clerk)
+
+    Wary.tries = tries
+    assert sim.run(one, scenario) == two.address
+    assert len(tries) == 1
+    sim.run(one, lambda: runtime.sleep(LOSS))
+    assert [processes(node).count("Outpost") for node in nodes] == [0, 1, 0]

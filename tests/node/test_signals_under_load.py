@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from splice import Down, Process, runtime, tell
+from splice import Deferred, Down, Process, Supervisor, runtime, tell
+from splice.actor.promise import Promise
 from splice.config import Config
 from splice.net.window import FIRST_CREDIT
 from splice.testing.simulation import Simulation
@@ -68,3 +69,44 @@ def test_a_process_that_waits_for_the_end_of_its_flooder_hears_of_it(
     reason, taken = sim.run(one, scenario)
     assert reason == "killed"
     assert 20 < taken < 1000  # what was sent is handled all the same
+
+
+class Digger(Process):
+    """Waits for ever, under a heap of mail."""
+
+    def wait(self, gate: Any) -> None:
+        gate.opened().get()
+
+    def take(self, part: bytes) -> None:
+        """Get more of it."""
+
+
+class Gate(Process):
+    def opened(self) -> Deferred:
+        self.kept = Deferred()
+        return self.kept
+
+
+class Frail(Process):
+    """Is killed."""
+
+
+def test_a_supervisor_restarts_a_far_child_that_is_buried_in_mail(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> list[str]:
+        far = {"sp_dest": two.address}
+        sup = runtime.spawn(Supervisor, strategy="one_for_all", intensity=5)
+        buried = runtime.spawn(Digger, sp_super=sup, sp_shutdown=1, **far)
+        frail = runtime.spawn(Frail, sp_super=sup, **far)
+        gate = runtime.spawn(Gate)
+        buried.wait(gate).add_done_callback(Promise.exception)
+        runtime.spawn(Flooder).flood(buried).add_done_callback(Promise.exception)
+        runtime.sleep(5)
+        runtime.kill(frail)
+        runtime.sleep(60)
+        return [info.state for info in sup.which_children().get()]
+
+    assert sim.run(one, scenario) == ["running", "running"]

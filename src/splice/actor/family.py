@@ -43,6 +43,11 @@ class Family:
 
     # ---- who belongs to it
 
+    def new_key(self, name: str, numbers: Iterator[int]) -> str:
+        """Return a key for a child that was given none: no user's has it."""
+        keys = (f"{name}-{number}" for number in numbers)
+        return next(key for key in keys if key not in self._children)
+
     def check_new(self, key: Any) -> None:
         """Raise `ChildExists` if there is a child of that key."""
         if key in self._children:

@@ -236,7 +236,7 @@ class Abroad(Protocol):
     is_leaving: bool
 
     def outpost(self, address: str, supervisor: Cell, spec: ChildSpec) -> Promise:
-        """Start an outpost with a child on another node; a promise of its proxy."""
+        """Start an outpost for a child on another node; a promise of its proxy."""
 
     def watch(self, proc: Proxy) -> Promise:
         """Have the end of a process told; a promise of its `Down`."""
@@ -281,11 +281,13 @@ class FarSeat:
     def start(self) -> None:
         """Begin its first life; what its constructor raises is raised."""
         home = abroad(self._owner)
+        self.is_gone = True  # until it is there
         self._making = home.outpost(self._address, self._owner, self._spec)
         self._outpost = self._making.get()
+        self.is_gone = False
         self._watch = home.watch(self._outpost)
         self._watch.add_done_callback(self._outpost_ended)
-        target = self._outpost.child().get()._sp_target
+        target = self._outpost.begin().get()._sp_target
         self._proxy = proxy_class(self._spec.cls)(target)
         self._spec = self._spec.lasting
         self._runs()

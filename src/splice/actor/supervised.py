@@ -31,13 +31,14 @@ class Child:
         owner: the supervisor.
         key: what that calls it.
         spec: how to make it.
-        on_end: called with this and the reason, when it has ended and nobody wanted that.
+        on_end: called with this, when it has ended and nobody wanted that.
 
     Attributes:
         seat: where it lives, once it is started.
         address: of its node; None for that of its supervisor.
         is_restarting: it is about to be restarted.
         has_failed: it has ended, and its supervisor has not seen to it yet.
+        reason: why it has ended then.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Child:
         owner: Cell,
         key: Any,
         spec: ChildSpec,
-        on_end: Callable[[Child, Any], None],
+        on_end: Callable[[Child], None],
     ) -> None:
         self.key = key
         self.spec = spec
@@ -53,6 +54,7 @@ class Child:
         self.address: str | None = None
         self.is_restarting = False
         self.has_failed = False
+        self.reason: Any = None
         self._owner = owner
         self._on_end = on_end
         self._lost: set[str] = set()
@@ -105,23 +107,27 @@ class Child:
     def _place(self, addresses: tuple[str | None, ...]) -> None:
         *others, last = addresses
         for address in others:
+            seat: Seat = self._seat_at(address)
             try:
-                self._sit(address)
+                self._sit(seat, address)
             except DeliveryError as error:
+                if not seat.is_gone:  # its own constructor has not heard from some node
+                    raise
                 _log.warning("%r cannot live on %s: %s", self.key, address, error)
                 if address is not None:
                     self._lost.add(address)
             else:
                 return
-        self._sit(last)
+        self._sit(self._seat_at(last), last)
 
-    def _sit(self, address: str | None) -> None:
-        before: Any = getattr(self, "seat", None)
-        seat: Any
+    def _seat_at(self, address: str | None) -> Any:
+        """Return a new seat, with nobody in it; `Seat` cannot say that one kind is never gone."""
         if address is None:
-            seat = NearSeat(self._owner, self.spec, self._ended)
-        else:
-            seat = FarSeat(self._owner, self.spec, self._ended, address)
+            return NearSeat(self._owner, self.spec, self._ended)
+        return FarSeat(self._owner, self.spec, self._ended, address)
+
+    def _sit(self, seat: Seat, address: str | None) -> None:
+        before: Any = getattr(self, "seat", None)
         self.seat = seat  # now: a supervisor that is killed meanwhile must know of it
         try:
             seat.start()
@@ -133,8 +139,8 @@ class Child:
         self.address = address
 
     def _ended(self, reason: Any) -> None:
-        self.has_failed = True
-        self._on_end(self, reason)
+        self.has_failed, self.reason = True, reason
+        self._on_end(self)
 
     def stop(self, *, will_return: bool) -> None:
         """End it, in the time it has; with `will_return` its mail waits for the next life."""

@@ -222,7 +222,7 @@ class Supervisor(Process):
 
     def _start(self, key: Any, spec: ChildSpec) -> Child:
         if key is None:
-            key = f"{spec.cls.__name__}-{next(self._numbers)}"
+            key = self._family.new_key(spec.cls.__name__, self._numbers)
         self._family.check_new(key)
         if spec.significant and self._policy.auto_shutdown == "never":
             raise ValueError(
@@ -262,16 +262,17 @@ class Supervisor(Process):
 
     # ---- when a child has ended
 
-    def _has_ended(self, found: Child, reason: Any) -> None:
-        tell_owner(self._sp_cell, _ENDED, found, reason)
+    def _has_ended(self, found: Child) -> None:
+        tell_owner(self._sp_cell, _ENDED, found)
 
-    def _ended(self, found: Child, reason: Any) -> None:
+    def _ended(self, found: Child) -> None:
         if found not in self._family or not found.has_failed:
             return  # it was stopped or restarted since
         if _is_on_the_stack_of_another():
-            self._has_ended(found, reason)
+            self._has_ended(found)
             return
-        found.has_failed = False
+        # of its last end: this may have been sent for an earlier one, and again since
+        found.has_failed, reason = False, found.reason
         if found.spec.dest and abroad(self._sp_cell).is_leaving:
             return  # the nodes that this one has forked go first
         now = self._sp_cell.scheduler.loop.time()
@@ -356,8 +357,15 @@ class Supervisor(Process):
                 return
 
 
-_ENDED: Final = Handler("child_ended", Supervisor._ended, is_plain=True)
-_AGAIN: Final = Handler("child_again", Supervisor._again, is_plain=True)
+class _Own(Handler):
+    """A message of a supervisor to itself: no dead letter when it has ended before."""
+
+    __slots__ = ()
+    is_mail = False
+
+
+_ENDED: Final = _Own("child_ended", Supervisor._ended, is_plain=True)
+_AGAIN: Final = _Own("child_again", Supervisor._again, is_plain=True)
 
 
 def _checked(children: Sequence[ChildSpec]) -> list[ChildSpec]:

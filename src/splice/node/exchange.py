@@ -148,8 +148,8 @@ class Exchange:
         name = message.handler.name  # type: ignore[union-attr]
         size = size_of_request(args, kwargs, name, buffers)
         resource = target.url.resource
-        # an agent stops and kills: it must hear of it when its node takes no mail any more
-        is_prompt = resource == AGENT and outbound.is_stuck
+        # who stops and kills must hear of it, also when its node takes no mail any more
+        is_prompt = (resource == AGENT or target.hurries) and outbound.is_stuck
         if type(message) is Tell:
             entry = (TELL, ident, resource, name, args, kwargs)
             out = Outgoing(entry, tuple(buffers), message, is_prompt, size)

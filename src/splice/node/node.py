@@ -248,7 +248,7 @@ class Node:
         return self.is_closed or self.children.is_closing
 
     def outpost(self, address: str, supervisor: Cell, spec: ChildSpec) -> Promise:
-        """Start an outpost with a child on another node; a promise of its proxy."""
+        """Start an outpost for a child on another node; a promise of its proxy."""
         from splice.node.outpost import establish  # 8 ms, for those who supervise
 
         return establish(self, address, supervisor, spec)

@@ -21,10 +21,11 @@ from splice.actor.handlers import NamedHandler
 from splice.actor.links import extra_of
 from splice.actor.process import Process
 from splice.actor.promise import Promise
-from splice.actor.proxy import Proxy
+from splice.actor.proxy import Proxy, proxy_class
 from splice.actor.seat import NearSeat
 from splice.node.agent import NAME
 from splice.node.fates import watch
+from splice.node.remote import Remote
 from splice.uri import url
 
 if TYPE_CHECKING:
@@ -43,15 +44,17 @@ class Outpost(Process):
     def __init__(self, supervisor: Proxy, spec: ChildSpec) -> None:
         cell = self._sp_cell
         self._end = _unseen()
+        self._has_begun = False
         whose = supervisor._sp_target
         self._seat = NearSeat(cell, spec, self._has_ended, supervisor=whose)
         extra_of(cell).at_end = self._orphan
         node: Any = cell.scheduler.home
         watch(node, whose, owner=cell).add_done_callback(self._is_left)
-        self._seat.start()
 
-    def child(self) -> Proxy:
-        """Answer the proxy of the child."""
+    def begin(self) -> Proxy:
+        """Begin the first life of the child; answer its proxy, or what its constructor raises."""
+        self._seat.start()
+        self._has_begun = True
         return self._seat.proxy
 
     def ended(self) -> Promise:
@@ -77,7 +80,8 @@ class Outpost(Process):
 
     def sp_terminate(self, reason: Any) -> None:
         """End the child."""
-        if not self._sp_cell.scheduler.is_closing:  # then all are ended anyway
+        # when the node is shut down, all are ended anyway
+        if self._has_begun and not self._sp_cell.scheduler.is_closing:
             ending = self._seat.stop(will_return=False)
             if ending is not None:
                 ending.exception()
@@ -108,8 +112,20 @@ _SPAWN: Final = NamedHandler("spawn")
 
 
 def establish(node: Node, address: str, supervisor: Cell, spec: ChildSpec) -> Promise:
-    """Start an outpost with a child on another node; a promise of its proxy."""
+    """Start an outpost for a child on another node; a promise of its proxy.
+
+    What is sent to it waits for no room and no credit: it may have to end a child that is buried
+    in mail.
+    """
     agent: Any = node.connect(url(NAME, address))._sp_target
     owner = node.proxy_of(supervisor)
     made: Promise = agent.ask(_SPAWN, (Outpost, (owner, spec), {}, None), None)
-    return made
+
+    def unhindered(proxy: Proxy) -> Proxy:
+        target = proxy._sp_target
+        if not isinstance(target, Remote):  # on this very node, by its name
+            return proxy
+        there = Remote(node, target.url, waits=False, hurries=True)
+        return proxy_class(Outpost)(there)
+
+    return made.then(unhindered)

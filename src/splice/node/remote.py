@@ -70,19 +70,23 @@ class Remote:
             message is sent.
         waits: whether its senders wait while too much is under way to it; not so where splice
             itself sends no more than is handled.
+        hurries: its messages go ahead of mail that waits for credit; for splice's own few.
     """
 
-    __slots__ = ("dialogue", "node", "scheduler", "url", "waits")
+    __slots__ = ("dialogue", "hurries", "node", "scheduler", "url", "waits")
 
     is_near: ClassVar[bool] = False
     is_far: ClassVar[bool] = True
 
-    def __init__(self, node: Node, where: url, *, waits: bool = True) -> None:
+    def __init__(
+        self, node: Node, where: url, *, waits: bool = True, hurries: bool = False
+    ) -> None:
         self.node = node
         self.scheduler: Scheduler = node.scheduler
         self.url = where
         self.dialogue: Dialogue | None = None
         self.waits = waits
+        self.hurries = hurries
 
     def ask(
         self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
