@@ -373,3 +373,26 @@ def test_what_the_parent_was_asked_fails_by_name_in_a_copy_and_new_nodes_work() 
     by_fork = " ".join([*lost, "ProcessStopped", *ends])
     by_multiprocessing = " ".join([*lost, "NodeLost", *ends])
     assert printed.splitlines() == [by_fork, by_fork, by_multiprocessing, "1 2"]
+
+
+def test_a_node_may_end_while_the_collector_is_frozen() -> None:
+    script = """
+import gc
+from splice import Process, runtime
+
+class Echo(Process):
+    def ask(self):
+        return 1
+
+nodes = []
+for _ in range(100):
+    nodes.append(runtime.node)
+    runtime.spawn(Echo).ask().get()
+    gc.freeze()  # as servers do before they fork
+    runtime.shutdown()
+gc.unfreeze()
+heap = [[object() for _ in range(1000)] for _ in range(100)]
+gc.collect()
+print("alive")
+"""
+    assert run_program(script) == ("alive\n", "")

@@ -83,6 +83,8 @@ class Scheduler:
 
     Attributes:
         ready: cells with mail and workers whose wait is over.
+        hub: what workers switch to that have nothing to do; in a turn only, for after `gc.freeze`
+            greenlet 3.5 frees a thread's own greenlet with the thread, whoever refers to it.
         directory: the processes by name and id.
         owed: the messages that were answered with a `Deferred`, by process.
         flush: called at the end of each turn; the node sends its frames there.
@@ -105,7 +107,7 @@ class Scheduler:
     ) -> None:
         self.loop = loop
         self.thread = get_ident()
-        self.hub: Any = getcurrent()
+        self.hub: Any = None
         self.ready: Any = deque()
         self.idle: list[Worker] = []
         self.parked: dict[Worker, None] = {}  # in the order in which they were parked
@@ -209,6 +211,7 @@ class Scheduler:
                 self.scheduled = False
                 while len(idle) > IDLE_WORKERS:
                     idle.pop().throw()
+            self.hub = None
 
     def work(self) -> None:
         """What a worker does: drain, stand aside, again; runs on its own greenlet."""
@@ -444,3 +447,4 @@ class Scheduler:
         for worker in self.idle:
             worker.throw()
         self.idle.clear()
+        self.hub = None
