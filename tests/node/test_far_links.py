@@ -501,3 +501,26 @@ def test_a_process_is_spawned_under_a_supervisor(sim, two, is_far):
         return sync(member.note("new")), [i.restart for i in infos]
 
     assert sim.run(one, scenario) == (["new"], ["transient", "permanent"])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_is_linked_by_a_third_node_to_one_that_is_gone_hears_of_it(sim, first):
+    one, two, three = (sim.node() for _ in range(3))
+    one_end, other_end = sim.run(
+        one,
+        lambda: (
+            runtime.spawn(Member, sp_dest=two.address),
+            runtime.spawn(Trapper, sp_dest=three.address),
+        ),
+    )
+    sim.kill(two)
+
+    def scenario():
+        ends = (one_end, other_end) if first else (other_end, one_end)
+        runtime.link(*ends)
+        runtime.sleep(40)
+        return sync(other_end.note("asked"))
+
+    [reason, asked] = sim.run(one, scenario)
+    assert isinstance(reason, NodeLost)
+    assert asked == "asked"

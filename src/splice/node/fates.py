@@ -164,7 +164,9 @@ def join(node: Node, one: Any, other: Any, how: str) -> None:
     one, other = _resolved(node, one), _resolved(node, other)
     if isinstance(one, Remote):
         one, other = other, one
-    if isinstance(one, Remote):
+    if isinstance(one, Remote) and how == "link":
+        _link_far(node, one, other)
+    elif isinstance(one, Remote):
         _ask_agent(node, one, other, how)
     elif isinstance(other, Remote):
         getattr(node.exchange.signals, how)(one, other)
@@ -172,11 +174,22 @@ def join(node: Node, one: Any, other: Any, how: str) -> None:
         getattr(links, how)(one, other)
 
 
-def _ask_agent(node: Node, one: Remote, other: Remote, how: str) -> None:
+def _link_far(node: Node, one: Remote, other: Remote) -> None:
+    """Have two far processes linked by the node of one; if that is lost, by the other's."""
+
+    def told(told: Promise) -> None:
+        if told.exception() is not None:
+            again = _ask_agent(node, other, one, "link")
+            again.add_done_callback(Promise.exception)
+
+    _ask_agent(node, one, other, "link").add_done_callback(told)
+
+
+def _ask_agent(node: Node, one: Remote, other: Remote, how: str) -> Promise:
     where = url("node", one.url.address, one.url.incarnation)
     agent = Remote(node, where, waits=False)
     proxy = node.connect(other.url)
-    agent.tell(NamedHandler(how), (one.url.resource, proxy), None)
+    return agent.tell(NamedHandler(how), (one.url.resource, proxy), None)
 
 
 def _resolved(node: Node, target: Any) -> Any:
