@@ -178,12 +178,6 @@ def test_a_time_that_never_comes_is_refused(sim, one, seconds):
         sim.run(one, lambda: runtime.send_after(seconds, till.note, 1))
 
 
-def test_every_needs_some_time_in_between(sim, one):
-    till = spawn(sim, one, one)
-    with pytest.raises(ValueError, match="positive"):
-        sim.run(one, lambda: runtime.send_every(0, till.note, 1))
-
-
 def test_a_process_among_the_arguments_travels_as_its_proxy(sim, one, other):
     class Own(Till):
         def remind_with_self(self, whom):
@@ -227,3 +221,18 @@ def test_a_timer_for_a_process_goes_on_over_its_restart(sim, one, other):
         return timer.is_running, sync(till.all())
 
     assert sim.run(one, scenario) == (True, ["beat"])
+
+
+@pytest.mark.parametrize("seconds", [0, 1e-17, 0.0009, -1, float("nan"), float("inf")])
+def test_a_beat_that_no_node_could_keep_is_refused(sim, one, seconds):
+    till = sim.run(one, lambda: runtime.spawn(Till))
+    with pytest.raises(ValueError, match=r"send_every wants 0\.001 seconds or more"):
+        sim.run(one, lambda: runtime.send_every(seconds, till.note, 1))
+
+
+@pytest.mark.parametrize("send", ["send_after", "send_every"])
+@pytest.mark.parametrize("seconds", ["1", None, True])
+def test_seconds_are_numbers(sim, one, send, seconds):
+    till = sim.run(one, lambda: runtime.spawn(Till))
+    with pytest.raises(TypeError, match=f"{send} wants .*, not {seconds!r}"):
+        sim.run(one, lambda: getattr(runtime, send)(seconds, till.note, 1))

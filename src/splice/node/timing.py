@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.cell import Cell
 from splice.actor.context import current_cell
@@ -21,6 +22,9 @@ from splice.node.current import node_here
 
 if TYPE_CHECKING:
     from splice.node.node import Node
+
+LEAST_SECONDS: Final = 0.001
+"""Between two beats of `send_every`."""
 
 _log = logger("node")
 
@@ -45,12 +49,15 @@ class Timing:
             The timer; ``timer.cancel()`` stops it.
 
         Raises:
-            TypeError: `handler` is no handler of a proxy, or the arguments do not fit it.
+            TypeError: `handler` is no handler of a proxy, or the arguments do not fit it, or
+                `seconds` is no number.
             UnpicklableError: an argument cannot travel to its node.
-            ValueError: `seconds` is negative or no finite number.
+            ValueError: `seconds` is negative or not finite.
         """
-        if not 0 <= seconds < inf:
-            raise ValueError(f"send_after wants seconds from now on, not {seconds!r}")
+        if not (_is_number(seconds) and 0 <= seconds < inf):
+            raise _bad(
+                seconds, f"send_after wants seconds from now on, not {seconds!r}"
+            )
         return _Sending(node_here(), Unsent(handler, args, kwargs)).start(seconds, None)
 
     def send_every(
@@ -59,14 +66,22 @@ class Timing:
         """Send a message again and again, for the first time in `seconds`; as `send_after`.
 
         It keeps the beat; times that a busy node has missed are left out.  It ends with the
-        process that runs this, with the one it is for, and with its node.
+        process that runs this, with the one it is for, and with its node.  A beat takes
+        0.001 seconds at least: shorter ones would leave the node no time for anything else.
         """
-        if not 0 < seconds < inf:
-            raise ValueError(
-                f"send_every wants a positive number of seconds, not {seconds!r}"
-            )
+        if not (_is_number(seconds) and LEAST_SECONDS <= seconds < inf):
+            text = f"send_every wants {LEAST_SECONDS} seconds or more, not {seconds!r}"
+            raise _bad(seconds, text)
         sending = _Sending(node_here(), Unsent(handler, args, kwargs))
         return sending.start(seconds, seconds)
+
+
+def _is_number(seconds: Any) -> bool:
+    return isinstance(seconds, Real) and not isinstance(seconds, bool)
+
+
+def _bad(seconds: Any, text: str) -> Exception:
+    return ValueError(text) if _is_number(seconds) else TypeError(text)
 
 
 class _Sending:
