@@ -159,3 +159,59 @@ def test_other_processes_of_the_node_are_answered_meanwhile(sim: Simulation) -> 
 )
 def test_a_request_weighs_its_arguments_and_the_name_of_its_handler(args, buffers):
     assert size_of_request(args, None, "take", buffers) == size_with(args, buffers) + 4
+
+
+class Helper(Process):
+    """Asks somebody on the other node, with a part that needs credit."""
+
+    def __init__(self, echo: Any) -> None:
+        self.echo = echo
+
+    def work(self) -> int:
+        size: int = self.echo.size(PART).get()
+        return size
+
+
+class Echo(Process):
+    def size(self, part: bytes) -> int:
+        return len(part)
+
+
+class Waiter(Process):
+    """Waits in its handler for what comes the way by which its own message came."""
+
+    def take(self, part: bytes, helper: Any) -> int:
+        size: int = helper.work().get()
+        return size
+
+    async def take_async(self, part: bytes, helper: Any) -> int:
+        size: int = await helper.work()
+        return size
+
+    def take_through(self, part: bytes, helper: Any) -> int:
+        size: int = runtime.spawn(Waiter).take(part, helper).get()
+        return size
+
+
+@pytest.mark.parametrize("handler", ["take", "take_async", "take_through"])
+@pytest.mark.parametrize("send", ["ask", "tell"])
+def test_what_waits_in_its_handler_keeps_no_credit_from_what_it_waits_for(
+    sim: Simulation, handler: str, send: str
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> list[int]:
+        helper = runtime.spawn(Helper, runtime.spawn(Echo, sp_dest=two.address))
+        waiters = [runtime.spawn(Waiter, sp_dest=two.address) for _ in range(MANY)]
+        calls = [getattr(waiter, handler) for waiter in waiters]
+        if send == "tell":
+            for call in calls[1:]:
+                tell(call, PART, helper)
+            return [calls[0](PART, helper).get(60)]
+        return [p.get(60) for p in [call(PART, helper) for call in calls]]
+
+    sizes = sim.run(one, scenario)
+    assert set(sizes) == {len(PART)}
+    sim.advance(60)
+    assert two.peers is not None
+    assert two.peers._window.lent == FIRST_CREDIT  # and none of it is given back twice

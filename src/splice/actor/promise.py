@@ -40,6 +40,7 @@ from splice.actor.waiters import (
     Undelivered,
     Unseen,
     Waiter,
+    hand_on,
     wake,
 )
 from splice.errors import Cancelled, CannotWait, DeadlockError, TimeoutError
@@ -274,8 +275,7 @@ class Promise:
         else:
             self.value = []  # its own process owes it no more, and nobody else can be named
         other.add_waiter_threadsafe(other.follower(self))
-        if (told := getattr(self.waiter, "handed_on", None)) is not None:
-            told(self)
+        hand_on([self])
 
     def follower(self, promise: Promise) -> Follow:
         """Return the waiter that settles `promise` like this one; thread of `promise`'s node."""

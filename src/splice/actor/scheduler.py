@@ -36,7 +36,7 @@ from splice.actor.inbox import Inbox, call_into
 from splice.actor.promise import PENDING, TAKEN_OUT, VALUE, Promise
 from splice.actor.rings import check_ring
 from splice.actor.timers import Timers
-from splice.actor.waiters import WorkerAbroad, wake
+from splice.actor.waiters import WorkerAbroad, hand_on, wake
 from splice.config import (
     DIRECT_CREDIT,
     DIRECT_DEPTH,
@@ -83,14 +83,13 @@ class Scheduler:
 
     Attributes:
         ready: cells with mail and workers whose wait is over.
-        hub: what workers switch to that have nothing to do; in a turn only, for after `gc.freeze`
-            greenlet 3.5 frees a thread's own greenlet with the thread, whoever refers to it.
+        hub: what workers switch to that have nothing to do; in a turn only: after `gc.freeze`
+            greenlet 3.5 frees a thread's own one with the thread, whoever refers to it.
         directory: the processes by name and id.
         owed: the messages that were answered with a `Deferred`, by process.
         flush: called at the end of each turn; the node sends its frames there.
         on_end: called with the cell and the reason when a process has ended.
-        on_dead_letter: called with a message that nobody will handle; as
-            `splice.node.dead_letters.DeadLetters.note`, or None.
+        on_dead_letter: as `splice.node.dead_letters.DeadLetters.note`, or None.
         on_abandon: called when it was abandoned: its loop was gone, and nobody had closed it.
         cell_class: gives the class of a process's record; None for always `Cell`.
         overload_timeout: seconds that a sender waits for room in a full mailbox.
@@ -292,6 +291,7 @@ class Scheduler:
             elif handler.start(self, cell, message):
                 message.args, message.kwargs = (), None
             else:
+                hand_on([message])
                 stack.pop()
                 self.budget -= 1
                 self._watch_time()
@@ -307,7 +307,6 @@ class Scheduler:
             self.stand_down(cell)
 
     def _watch_time(self) -> None:
-        # the clock is looked at for every fourth message only
         if not self.budget & 3 and self.loop.time() > self.deadline:
             self.budget = 0
 
@@ -355,8 +354,8 @@ class Scheduler:
     def wait(self, worker: Worker, promise: Promise, timeout: float | None) -> None:
         """Wait in a handler until `promise` is settled.
 
-        Without a timeout an idle process of this node is run on the spot (direct call); with one
-        never, for a wait that times out could not be unwound from under the other's handler.
+        An idle process of this node is run on the spot (direct call), but not with a timeout: that
+        could not unwind this wait from under the other's handler.
         """
         target = promise.target
         if (
@@ -386,6 +385,7 @@ class Scheduler:
             check_ring(worker, promise)
         else:
             timer = self.timers.after(timeout, self._expire, worker, promise)
+        hand_on(worker.stack)
         worker.waiting = promise
         worker.wait_number = 0
         worker.since = self.deadline

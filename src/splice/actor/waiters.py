@@ -46,6 +46,18 @@ def wake(waiter: Any, promise: Promise) -> None:
         waiter.settled(promise)
 
 
+def hand_on(messages: list[Promise]) -> None:
+    """Tell who brought them that their handlers wait, or are done and the answers promises.
+
+    Mail from other nodes counts as unhandled no longer then: what the handler waits for may need
+    the same way, and would wait for it.
+    """
+    for message in messages:
+        told = getattr(message.waiter, "handed_on", None)
+        if told is not None:
+            told(message)
+
+
 DEEPEST: Final = 50
 """Promises that may settle one another on one stack, at four frames each; a chain of thousands of
 `then` is settled in so many steps at a time."""

@@ -53,7 +53,7 @@ class Receipt:
             _log_failure(message)
 
     def handed_on(self, message: Promise) -> None:
-        """Take note that the handler is done, and its answer a promise."""
+        """Take note that the handler waits, or is done and its answer a promise."""
         self.give_back()
         message.waiter = _Unasked()
 
@@ -140,8 +140,9 @@ class Reply:
             self.receipt.give_back()
 
     def handed_on(self, message: Promise) -> None:
-        """Take note that the handler is done, and its answer a promise."""
-        self.give_back()
+        """Take note that the handler waits, or is done and its answer a promise."""
+        if not self.is_given_back:
+            self.give_back()
 
     def give_back(self) -> None:
         """Let the other node send as much again, though the answer is not there yet."""
