@@ -66,9 +66,9 @@ if TYPE_CHECKING:
     from splice.node.held import Held
     from splice.node.node import Node
 
-FLUSH_MESSAGES: Final = 500
-"""Requests that wait for the end of a turn at most: a handler that sends thousands must not keep
-the other node idle meanwhile.  Half a frame: measured, 200 to 1,000 are alike."""
+FLUSH_MESSAGES: Final = 200
+"""Requests to one node that wait for the end of a turn at most: a handler that sends thousands must
+not keep the other one idle meanwhile.  A part of a frame: measured, 200 to 1,000 are alike."""
 
 _REQUESTS: Final = frozenset({REQUEST, TELL})
 _WORDS: Final = frozenset({HELD, ROOM})
@@ -97,7 +97,6 @@ class Exchange:
         self.drawers = Drawers(node)
         self.owing: dict[Peer, dict[int, Promise]] = {}
         self.prober = Prober(node, self)
-        self._unsent = 0
         self.signals = Signals(node)
         self.held: Held | None = None
         self.crowds = Crowds(self)
@@ -157,15 +156,13 @@ class Exchange:
             entry = (REQUEST, ident, resource, name, args, kwargs)
             out = Outgoing(entry, tuple(buffers), None, is_prompt, size)
         dialogue.peer.send(out)
-        self._unsent += 1
-        if self._unsent >= FLUSH_MESSAGES:
+        if not len(outbound.mail) % FLUSH_MESSAGES:
             self.flush()  # the other node works on these while we write more
         elif not self._scheduler.scheduled:
             self._scheduler.schedule()
 
     def flush(self) -> None:
         """Have everything sent that was given to peers; at the end of each turn, or earlier."""
-        self._unsent = 0
         peers = self._node.open()
         self.receipts.settle(peers)
         peers.flush()
