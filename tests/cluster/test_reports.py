@@ -106,6 +106,39 @@ def test_a_silent_master_is_told_of_once_and_so_is_its_return(
     assert back == "machine is registered at the master tcp://10.1.1.1:50000"
 
 
+def test_a_silence_is_told_with_its_seconds_and_what_to_look_at(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2 * PATIENT_BEATS):
+        line.reports.beat()
+    assert caplog.messages == [
+        "machine does not reach the master at tcp://10.1.1.1:50000 and goes on trying:"
+        " no answer within 6 s; does `splice master` run there, and can this machine"
+        " reach it?"
+    ]
+
+
+def test_one_that_gives_up_says_after_how_many_seconds_until_it_was_heard(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    reports = Reports(
+        "session",
+        "tcp://10.1.1.1:50000",
+        send=line.send,
+        on_answer=line.answers.append,
+        on_refused=line.refusals.append,
+        gives_up_after=30.0,
+    )
+    for _ in range(2 * PATIENT_BEATS):
+        reports.beat()
+    line.sent[0].resolve(None)
+    for _ in range(2 * PATIENT_BEATS):
+        reports.beat()
+    before, after = caplog.messages
+    assert "and gives up after 30 s (connect_timeout): no answer within 6 s" in before
+    assert "and goes on trying: no answer within 6 s" in after
+
+
 def test_a_refusal_is_final_for_one_that_was_never_registered(line: Line) -> None:
     line.reports.beat()
     line.sent[0].reject(AccessDenied("another key"))

@@ -139,6 +139,7 @@ class MasterSource:
             send=self._want,
             on_answer=self._told,
             on_refused=self._refused,
+            gives_up_after=node.config.connect_timeout,
         )
 
     @property

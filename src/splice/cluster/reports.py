@@ -38,6 +38,8 @@ class Reports:
         on_answer: gets the answer of each.
         on_refused: gets the error when the master will never talk to us: key or version.  Not
             when it has done so before: what runs must not end by another master's mistake.
+        gives_up_after: seconds that whoever reports waits for the first answer, for the log;
+            None when it never gives up.
 
     Node's thread only.
     """
@@ -50,12 +52,14 @@ class Reports:
         send: Callable[[], Promise],
         on_answer: Callable[[Any], None],
         on_refused: Callable[[Exception], None],
+        gives_up_after: float | None = None,
     ) -> None:
         self._who = who
         self._address = master_address
         self._send = send
         self._on_answer = on_answer
         self._on_refused = on_refused
+        self._gives_up_after = gives_up_after
         self._is_under_way = False
         self._has_changed = False
         self._is_closed = False
@@ -77,7 +81,10 @@ class Reports:
         if self._is_under_way:
             self._beats += 1
             if self._beats == PATIENT_BEATS:
-                self._not_heard("no answer")
+                self._not_heard(
+                    f"no answer within {BEAT_SECONDS * PATIENT_BEATS:g} s; does"
+                    " `splice master` run there, and can this machine reach it?"
+                )
             return
         self._is_under_way = True
         self._beats = 0
@@ -120,9 +127,15 @@ class Reports:
     def _not_heard(self, why: object) -> None:
         if self.is_heard is not False:
             _log.warning(
-                "%s does not reach the master at %s and goes on trying: %s",
+                "%s does not reach the master at %s and %s: %s",
                 self._who,
                 self._address,
+                self._outlook(),
                 why,
             )
         self.is_heard = False
+
+    def _outlook(self) -> str:
+        if self._gives_up_after is None or self._was_heard:
+            return "goes on trying"
+        return f"gives up after {self._gives_up_after:g} s (connect_timeout)"
