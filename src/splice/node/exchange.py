@@ -68,7 +68,8 @@ if TYPE_CHECKING:
 
 FLUSH_MESSAGES: Final = 200
 """Requests to one node that wait for the end of a turn at most: a handler that sends thousands must
-not keep the other one idle meanwhile.  A part of a frame: measured, 200 to 1,000 are alike."""
+not keep that node idle meanwhile.  A fifth of a frame: measured, 200 to 1,000 are alike.  Counted
+for all nodes together, there would be fewer in a frame the more nodes there are."""
 
 _REQUESTS: Final = frozenset({REQUEST, TELL})
 _WORDS: Final = frozenset({HELD, ROOM})

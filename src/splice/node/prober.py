@@ -74,7 +74,6 @@ PASSED_LIMIT: Final = 10_000
 STOP_BYTES: Final = 200
 """Roughly what one wait takes in a probe."""
 
-_NO_CELL: Final = object()
 _log = logger("node")
 
 
@@ -149,7 +148,7 @@ class Prober:
                 if promise is None:
                     continue
                 looks -= 1
-                if not _leads_nowhere(promise, begun):
+                if not _has_begun(promise, begun):
                     # a turn of its own: all that is known of a turn is that it began here
                     turn = (self._node.incarnation, next(self._turns))
                     self._follow(debt, promise, turn, ())
@@ -280,17 +279,10 @@ class Prober:
         return runner if runner.waiting.state == PENDING else None
 
 
-def _leads_nowhere(promise: Promise, begun: set[int]) -> bool:
-    """Tell whether nobody is at work on `promise`, or what holds it up was begun from already.
-
-    Notes that otherwise.
-    """
-    if promise.value is not None:
-        return False
-    runner = getattr(promise.target, "runner", _NO_CELL)
-    if runner is None:  # it waits in the mailbox of an idle process, for its turn
-        return True
-    if runner is _NO_CELL:
+def _has_begun(promise: Promise, begun: set[int]) -> bool:
+    """Tell whether what holds `promise` up was begun from already; note it if not."""
+    runner = getattr(promise.target, "runner", None)
+    if runner is None or promise.value is not None:
         return False
     key = id(runner)
     is_known = key in begun
