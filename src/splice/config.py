@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 VERSION: Final = "0.1.0"
@@ -107,10 +108,12 @@ class Config:
     executors take on most machines."""
 
     def with_changes(self, **changes: object) -> Config:
-        """Return a copy with some settings changed.
+        """Return a copy with some settings changed; a key may be given as hex digits.
 
         Raises:
-            TypeError: there is no such setting; the text lists those there are.
+            TypeError: there is no such setting; the text lists those there are.  Or a value is
+                not of its kind.
+            ValueError: a value is out of its range.
         """
         names = self.__dataclass_fields__
         unknown = sorted(set(changes) - set(names))
@@ -118,9 +121,71 @@ class Config:
             raise TypeError(
                 f"no setting named {', '.join(unknown)}; there are {', '.join(names)}"
             )
+        if isinstance(changes.get("key"), str):
+            changes["key"] = _key_of(str(changes["key"]))
+        for name, value in changes.items():
+            _check(name, value, names[name].default)
         values = {name: getattr(self, name) for name in names}
         return Config(**{**values, **changes})
 
+
+def _check(name: str, value: object, default: object) -> None:
+    """Raise TypeError or ValueError unless `value` may be that of the setting `name`."""
+    if name == "key":
+        if value is not None and (
+            not isinstance(value, bytes) or len(value) != KEY_BYTES
+        ):
+            raise ValueError(BAD_KEY)
+    elif name in ("address", "advertise"):
+        if value is not None or default is not None:
+            _check_host(name, value)
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is True or False, not {value!r}")
+    elif isinstance(default, int):
+        _check_number(name, value, int, "a whole number")
+    else:
+        _check_number(name, value, (int, float), "a number of seconds")
+
+
+def _check_number(
+    name: str, value: object, kind: type | tuple[type, ...], noun: str
+) -> None:
+    text = f"{name} is {noun} from 0 on, not {value!r}"
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(text)
+    if not (isinstance(value, (int, float)) and 0 <= value < inf):
+        raise ValueError(text)
+    if name == "port" and value > LAST_PORT:
+        raise ValueError(f"port is at most {LAST_PORT}, not {value}")
+
+
+def _check_host(name: str, value: object) -> None:
+    text = (
+        f"{name} is a host alone, as '10.1.1.15', not {value!r}; the port is a setting"
+        " of its own"
+    )
+    if not isinstance(value, str):
+        raise TypeError(text)
+    if not value or "/" in value:
+        raise ValueError(text)
+
+
+def _key_of(digits: str) -> bytes:
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        raise ValueError(BAD_KEY) from None  # its own text tells of the digits
+
+
+KEY_BYTES: Final = 32
+"""Of a cluster key, as many as CURVE's own keys: guessing is out of the question."""
+
+BAD_KEY: Final = f"a cluster key has {KEY_BYTES} bytes, written as 64 hex digits"
+"""Does not show the key that was given: it may be a good one with a typing error."""
+
+LAST_PORT: Final = 65535
+"""The last that TCP has."""
 
 RUN_BUDGET: Final = 256
 """Messages handled in one turn of the loop: measured, 64 to 512 cost nothing."""

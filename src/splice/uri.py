@@ -82,7 +82,11 @@ def parse(text: str) -> url:
     """
     body, _, bound = text.partition("#")
     address, slash, resource = body.rpartition("/")
-    if not slash or ("#" in text and not _INCARNATION.match(bound)):
+    if (
+        not slash
+        or address.endswith("/")
+        or ("#" in text and not _INCARNATION.match(bound))
+    ):
         raise ValueError(
             f"malformed url {text!r}; it looks like 'tcp://10.1.1.15:54321/my_proc'"
         )

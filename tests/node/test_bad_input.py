@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 import splice
-from splice import Process, runtime, sync, tell
+from splice import Process, gather, runtime, sync, syncmany, tell
+from splice.config import Config
 
 
 class Till(Process):
@@ -177,9 +181,6 @@ try:
 except splice.ConnectTimeout as error:
     print(error)
 """
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
@@ -188,3 +189,118 @@ except splice.ConnectTimeout as error:
         check=True,
     )
     assert "tcp://127.0.0.1:9" in done.stdout
+
+
+def test_init_that_fails_leaves_its_own_error_on_standard_error_and_no_other() -> None:
+    script = """
+import splice
+try:
+    splice.runtime.fork(1, init=lambda: 1 / 0)
+except splice.NodeLost as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert "ZeroDivisionError" in done.stdout
+    assert "did not shut down in order" not in done.stderr
+    assert "was never awaited" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"port": "x"}, "port is a whole number from 0 on, not 'x'"),
+        ({"port": 70_000}, "port is at most 65535, not 70000"),
+        (
+            {"loss_timeout": "10"},
+            "loss_timeout is a number of seconds from 0 on, not '10'",
+        ),
+        ({"loss_timeout": -1}, "loss_timeout is a number of seconds from 0 on, not -1"),
+        ({"loss_timeout": float("nan")}, "loss_timeout is a number .* not nan"),
+        ({"isolate": "no"}, "isolate is True or False, not 'no'"),
+        ({"window_bytes": 1.5}, "window_bytes is a whole number from 0 on, not 1.5"),
+        (
+            {"address": "tcp://1.2.3.4:5"},
+            "address is a host alone, .* not 'tcp://1.2.3.4:5'",
+        ),
+        ({"advertise": 3}, "advertise is a host alone, .* not 3"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_where_it_is_made(
+    settings: dict[str, object], text: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=text):
+        Config().with_changes(**settings)
+
+
+@pytest.mark.parametrize("key", ["secret-abc", "abcd", 7])
+def test_a_bad_key_is_refused_and_not_shown(key: object) -> None:
+    with pytest.raises((TypeError, ValueError), match="64 hex digits") as caught:
+        Config().with_changes(key=key)
+    assert repr(key) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wait", "text"),
+    [
+        (lambda till: sync(3), "a promise is wanted, .* not 3"),
+        (lambda till: sync(till.add), "a promise is wanted, .* not <.*add"),
+        (lambda till: sync(till), "a promise is wanted, .* not <proxy of Till"),
+        (lambda till: syncmany([till.add(1), 3]), "a promise is wanted, .* not 3"),
+        (lambda till: gather([3]), "a promise is wanted, .* not 3"),
+    ],
+)
+def test_what_is_no_promise_cannot_be_waited_for(
+    wait: Callable[[Any], Any], text: str
+) -> None:
+    with runtime.spawn(Till) as till, pytest.raises(TypeError, match=text):
+        wait(till)
+
+
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (lambda till: till.add(1).then(3), "then wants a function, not 3"),
+        (
+            lambda till: till.add(1).add_done_callback(3),
+            "add_done_callback wants a function, not 3",
+        ),
+        (lambda till: runtime.on_node(3), "on_node wants a function, not 3"),
+        (
+            lambda till: runtime.on_dead_letter(3),
+            "on_dead_letter wants a function, not 3",
+        ),
+    ],
+)
+def test_what_cannot_be_called_is_refused_where_it_is_given(
+    use: Callable[[Any], Any], text: str
+) -> None:
+    with runtime.spawn(Till) as till, pytest.raises(TypeError, match=text):
+        use(till)
+
+
+@pytest.mark.parametrize("count", [-1, "3", 1.5, None])
+def test_spawn_many_wants_a_number(count: Any) -> None:
+    with pytest.raises(ValueError, match="spawn_many wants a number of processes, not"):
+        runtime.spawn_many(count, Till)
+
+
+def test_an_option_that_spawn_does_not_have_is_named() -> None:
+    with pytest.raises(
+        TypeError, match="spawn has no option sp_dst; it has sp_id, sp_"
+    ):
+        runtime.spawn(Till, sp_dst="tcp://127.0.0.1:9")
+    with pytest.raises(TypeError, match="sp_restart is for children: give sp_super"):
+        runtime.spawn(Till, sp_restart="permanent")
+
+
+def test_an_address_without_a_process_is_no_url_of_one() -> None:
+    with pytest.raises(ValueError, match=r"malformed url 'tcp://127\.0\.0\.1:9'"):
+        runtime.connect("tcp://127.0.0.1:9")
+    with pytest.raises(TypeError, match="connect wants a url or its text, not 3"):
+        runtime.connect(3)  # type: ignore[arg-type]  # what is tested

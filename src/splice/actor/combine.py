@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def sync(promise: Promise, timeout: float | None = None) -> Any:
     """Wait for `promise` and return its answer, or raise its error; see `Promise.get`."""
+    if not isinstance(promise, Promise):
+        raise _no_promise(promise)
     if promise.state == PENDING:
         promise.wait(timeout)
     if promise.state == VALUE:
@@ -39,7 +41,7 @@ def syncmany(promises: Iterable[Promise], timeout: float | None = None) -> list[
         promises: any iterable; it is read once.
         timeout: seconds for each wait, None for ever.
     """
-    waited = list(promises)
+    waited = _listed(promises)
     for promise in waited:
         if promise.state == PENDING:
             promise.wait(timeout)
@@ -60,7 +62,7 @@ def gather(promises: Iterable[Promise]) -> Promise:
     Args:
         promises: any iterable; it is read once.  None at all give an empty list.
     """
-    parts = list(promises)
+    parts = _listed(promises)
     all_of_them = Promise(_home(parts))
     if parts:
         gathering = _Gathering(all_of_them, len(parts))
@@ -91,7 +93,7 @@ class as_completed:  # noqa: N801 - used as a function, as those of asyncio and 
     def __init__(
         self, promises: Iterable[Promise], timeout: float | None = None
     ) -> None:
-        parts = list(promises)
+        parts = _listed(promises)
         self._home = _home(parts)
         self._count = len(parts)
         self._left = len(parts)
@@ -247,6 +249,20 @@ class _Anywhere:
 
 
 _ANYWHERE: Final[Any] = _Anywhere()
+
+
+def _listed(promises: Iterable[Promise]) -> list[Promise]:
+    parts = list(promises)
+    for part in parts:
+        if not isinstance(part, Promise):
+            raise _no_promise(part)
+    return parts
+
+
+def _no_promise(given: object) -> TypeError:
+    return TypeError(
+        f"a promise is wanted, as a call of a handler returns it, not {given!r}"
+    )
 
 
 def _home(parts: list[Promise]) -> Scheduler:

@@ -181,6 +181,8 @@ class Promise:
 
         `function` runs on the node's loop and must not wait; it may return a promise.
         """
+        if not callable(function):
+            raise TypeError(f"then wants a function, not {function!r}")
         follower = Promise(self.target)
         if self.can_close_ring:
             follower.value = self
@@ -189,6 +191,8 @@ class Promise:
 
     def add_done_callback(self, function: Callable[[Promise], Any]) -> None:
         """Call ``function(promise)`` on the node's loop once settled; it must not wait."""
+        if not callable(function):
+            raise TypeError(f"add_done_callback wants a function, not {function!r}")
         self.add_waiter_threadsafe(Callback(function))
 
     def as_future(self) -> Future[Any]:

@@ -25,10 +25,8 @@ from typing import Final, NoReturn
 import zmq
 from zmq.utils import z85
 
+from splice.config import BAD_KEY, KEY_BYTES
 from splice.log import logger
-
-KEY_BYTES: Final = 32
-"""As many as CURVE's own keys: guessing is out of the question."""
 
 _LABEL: Final = b"splice key 1 "
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -61,7 +59,7 @@ class Keys:
 
     def __post_init__(self) -> None:
         if len(self.secret) != KEY_BYTES:
-            raise ValueError(f"a cluster key has {KEY_BYTES} bytes (64 hex digits)")
+            raise ValueError(BAD_KEY)
         shown = self.derive("fingerprint").hex()[:8]
         object.__setattr__(self, "fingerprint", shown)
 

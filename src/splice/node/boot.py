@@ -30,7 +30,11 @@ async def _live(settings: dict[str, Any], ready: Ready) -> None:
     node = await start_node(settings)
     default.adopt(node)
     watchdog.watch(node)
-    run_init(settings)
+    try:
+        run_init(settings)
+    except BaseException:
+        await node.shut_down()  # or the end of the program would try, without the loop
+        raise
     gone = asyncio.Event()
     node.on_closed = gone.set
     ready(report(node))

@@ -22,7 +22,7 @@ from splice.actor.handlers import NamedHandler
 from splice.actor.links import NO_PROCESS, Monitor
 from splice.actor.promise import Promise
 from splice.actor.proxy import proxy_class
-from splice.node.given import as_class, target_of
+from splice.node.given import as_class, check_callable, target_of
 from splice.node.remote import Named, Remote
 from splice.uri import url
 
@@ -80,6 +80,7 @@ class Fates:
         Returns:
             What ends it; call it without arguments.
         """
+        check_callable("on_node", hearer)
         node = self.node
         stop: Callable[[], None] = node.on_thread(
             lambda: node.open().lives.listen(hearer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.coroutine import AsyncCoroutine, Coroutine
 from splice.actor.process import Process
@@ -15,11 +15,17 @@ from splice.uri import check_address, url
 if TYPE_CHECKING:
     from splice.node.runtime import Runtime
 
+_OPTIONS: Final = ("sp_id", "sp_dest", "sp_link", "sp_super")
+_OF_CHILDREN: Final = ("sp_restart", "sp_shutdown", "sp_significant")
+
 
 def as_class(
     what: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[type, tuple[Any, ...], dict[str, Any]]:
     """Return the class, and the arguments of its constructor, that `spawn` was given."""
+    for name in kwargs:
+        if name.startswith("sp_"):
+            raise TypeError(_no_option(name))
     if isinstance(what, type) and issubclass(what, Process):
         return what, args, kwargs
     if inspect.isgeneratorfunction(what):
@@ -32,6 +38,15 @@ def as_class(
     )
 
 
+def _no_option(name: str) -> str:
+    if name in _OF_CHILDREN:
+        return f"{name} is for children: give sp_super, the supervisor, with it"
+    return (
+        f"spawn has no option {name}; it has {', '.join(_OPTIONS)}, and with sp_super also"
+        f" {', '.join(_OF_CHILDREN)}"
+    )
+
+
 def node_url(destination: Any) -> url:
     """Return the url of the agent of a node: given its address, or a process there."""
     if isinstance(destination, Proxy):
@@ -40,6 +55,12 @@ def node_url(destination: Any) -> url:
     if isinstance(destination, url):
         return url("node", destination.address, destination.incarnation)
     return url("node", check_address(destination))
+
+
+def check_callable(what: str, function: Any) -> None:
+    """Raise TypeError unless `function`, given to `what`, can be called."""
+    if not callable(function):
+        raise TypeError(f"{what} wants a function, not {function!r}")
 
 
 def target_of(proc: Any) -> Any:

@@ -18,7 +18,7 @@ from splice.actor.info import ProcessInfo
 from splice.node.agent import NAME
 from splice.node.current import node_here
 from splice.node.dump import dump_of
-from splice.node.given import target_of
+from splice.node.given import check_callable, target_of
 from splice.node.remote import Remote
 from splice.uri import url
 
@@ -96,6 +96,7 @@ class Insight:
         Returns:
             What ends it; call it without arguments.
         """
+        check_callable("on_dead_letter", hearer)
         node = node_here()
         _ = node.address  # opens its sockets: a url has an address
         return node.dead_letters.listen(hearer)

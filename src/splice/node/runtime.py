@@ -75,12 +75,10 @@ class Runtime(Timing, Insight, Fates):
             settings: for example ``address="10.1.1.15", port=5000``; ``key`` is 64 hex digits.
 
         Raises:
-            TypeError: there is no such setting.
+            TypeError: there is no such setting, or it is of another kind.
+            ValueError: a value is out of its range.
             RuntimeError: the node of this program runs already.
         """
-        key = settings.get("key")
-        if isinstance(key, str):
-            settings["key"] = bytes.fromhex(key)
         with self._lock:
             if self._is_running:
                 raise RuntimeError(
@@ -303,6 +301,8 @@ class Runtime(Timing, Insight, Fates):
 
         What one constructor raises, this raises, when all have run; ``sp_dest`` as in `spawn`.
         """
+        if not isinstance(count, int) or count < 0:
+            raise ValueError(f"spawn_many wants a number of processes, not {count!r}")
         where = kwargs.pop("sp_dest", None)
         cls, args, kwargs = as_class(what, args, kwargs)
         if where is None:
@@ -339,6 +339,8 @@ class Runtime(Timing, Insight, Fates):
         Raises:
             ValueError: the url is malformed.
         """
+        if not isinstance(where, (str, url)):
+            raise TypeError(f"connect wants a url or its text, not {where!r}")
         return self.node.connect(parse(where) if isinstance(where, str) else where)
 
     def whereis(self, name: str) -> Any:
