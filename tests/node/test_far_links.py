@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -524,3 +525,23 @@ def test_who_is_linked_by_a_third_node_to_one_that_is_gone_hears_of_it(sim, firs
     [reason, asked] = sim.run(one, scenario)
     assert isinstance(reason, NodeLost)
     assert asked == "asked"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_links_and_unlinks_that_cross_leave_both_nodes_of_one_mind(sim, two, seed):
+    chance = Random(seed)
+    ends = [sim.run(node, lambda: runtime.spawn(Trapper)) for node in two]
+    wheres = [str(end.sp_url) for end in reversed(ends)]
+    far = [
+        sim.run(node, lambda where=where: runtime.connect(where))
+        for node, where in zip(two, wheres, strict=True)
+    ]
+    for _ in range(6):
+        for _ in range(chance.randrange(1, 6)):
+            place, how = chance.randrange(2), chance.choice(["link", "unlink"])
+            act = getattr(runtime, how)
+            sim.run(two[place], lambda a=act, p=place: a(ends[p], far[p]))
+            sim.advance(chance.choice([0.0, 0.0005, 0.001, 0.01]))
+        sim.advance(5)
+        extras = [end._sp_target.extra for end in ends]
+        assert len({bool(extra and extra.links) for extra in extras}) == 1

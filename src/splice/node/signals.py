@@ -13,6 +13,7 @@ decided in `splice.actor.links`.  Node's thread only.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
@@ -91,15 +92,18 @@ class _Ties:
         monitors: those set from here, by number, with the url that is watched.
         watchers: those set from there, by number.
         waiting: links and monitors from there to names that nobody bears yet.
+        parting: links taken back from here, as often as the other node has not said that it knows:
+            a link that comes from there meanwhile is from before (Erlang's UNLINK_ID_ACK).
     """
 
-    __slots__ = ("links", "monitors", "waiting", "watchers")
+    __slots__ = ("links", "monitors", "parting", "waiting", "watchers")
 
     def __init__(self) -> None:
         self.links: dict[tuple[Resource, Resource], _FarEnd] = {}
         self.monitors: dict[Resource, tuple[Monitor, url]] = {}
         self.watchers: dict[Resource, _FarWatcher] = {}
         self.waiting: set[tuple[str, Resource, Resource]] = set()
+        self.parting: Counter[tuple[Resource, Resource]] = Counter()
 
 
 class Signals:
@@ -150,6 +154,7 @@ class Signals:
         end = self.ties(peer).links.get((cell.ident, far.url.resource))
         if end is not None:
             self._cut(end)
+            self.ties(peer).parting[cell.ident, far.url.resource] += 1
             self.send(peer, "unlink", far.url.resource, cell.ident)
 
     def monitor(self, far: Remote, promise: Monitor) -> None:
@@ -228,6 +233,10 @@ class Signals:
         elif name == "unlink":
             self.ties(peer).waiting.discard(("link", resource, source))
             self._end_of(peer, resource, source)
+            self.send(peer, "unlinked", source, resource)
+        elif name == "unlinked":
+            parting = self.ties(peer).parting
+            parting -= Counter([(resource, source)])
         elif name == "bound":
             pass  # noted with the answer, or there was none: see `bind`
         elif name == "exit":
@@ -266,7 +275,7 @@ class Signals:
         cell = self._node.scheduler.directory.get(resource)
         if cell is None or cell.has_ended:
             self.send(peer, "exit", source, resource, NO_PROCESS)
-        else:
+        elif not self.ties(peer).parting[resource, source]:
             self._add_link(peer, cell, _url_of(peer, source))
 
     def _end_of(

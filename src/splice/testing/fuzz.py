@@ -55,6 +55,7 @@ _SIGNALS: Final = (
     "link",
     "bound",
     "unlink",
+    "unlinked",
     "monitor",
     "demonitor",
     "exit",
