@@ -124,8 +124,8 @@ def _beside_ipc(scale: Scale, name: str, wire: str) -> list[Figure]:
     far, counter = _over_tcp(Echo), _over_tcp(Count)
     near_counter = runtime.spawn(Count, sp_dest=near.sp_url.address)
     asks, piped, tells = (scale.size(count) for count in (5_000, PIPED, 100_000))
-    array = np.ones(64 * 2**20 // 8)
-    rounds = scale.size(8, 2)
+    large, small = (np.ones(mebibytes * 2**20 // 8) for mebibytes in (64, 1))
+    few, many = scale.size(8, 2), scale.size(200)
     found = []
     for case, title, unit, rate, pair in (
         ("ask", "far ask", "asks/s", lambda e: ask_rate(e, asks), (far, near)),
@@ -144,10 +144,17 @@ def _beside_ipc(scale: Scale, name: str, wire: str) -> list[Figure]:
             (counter, near_counter),
         ),
         (
+            "array_1MB",
+            "array of 1 MiB echoed",
+            "MB/s",
+            lambda e: array_rate(e, small, many),
+            (far, near),
+        ),
+        (
             "array_64MB",
             "array of 64 MiB echoed",
             "MB/s",
-            lambda e: array_rate(e, array, rounds),
+            lambda e: array_rate(e, large, few),
             (far, near),
         ),
     ):
