@@ -304,3 +304,29 @@ def test_an_address_without_a_process_is_no_url_of_one() -> None:
         runtime.connect("tcp://127.0.0.1:9")
     with pytest.raises(TypeError, match="connect wants a url or its text, not 3"):
         runtime.connect(3)  # type: ignore[arg-type]  # what is tested
+
+
+class Maker(Process):
+    def values(self) -> Iterator[int]:
+        yield 1
+
+    def task(self) -> Any:
+        async def later() -> None: ...
+
+        coroutine = later()
+        coroutine.close()
+        return coroutine
+
+
+def test_a_generator_that_cannot_travel_is_told_what_can(node: str) -> None:
+    with runtime.spawn(Maker, sp_dest=node) as maker:
+        with pytest.raises(
+            splice.UnpicklableError,
+            match="send its values as a list, or spawn the generator function",
+        ):
+            maker.values().get(timeout=10)
+        with pytest.raises(
+            splice.UnpicklableError,
+            match="an 'async def' that nobody has awaited; await it there",
+        ):
+            maker.task().get(timeout=10)

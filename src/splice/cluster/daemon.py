@@ -123,10 +123,18 @@ class Daemon:
     async def _say_goodbye(self, proxy: Any) -> None:
         if self._leave is None:
             return
+        heard = self._leave(proxy)
+        heard.add_done_callback(
+            Promise.exception
+        )  # seen: it may fail after our patience
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
-                await self._leave(proxy)
-        except (DeliveryError, TimeoutError) as error:
+                await heard
+        except TimeoutError:
+            _log.info(
+                "nobody heard the goodbye: no answer within %g s", GOODBYE_SECONDS
+            )
+        except DeliveryError as error:
             _log.info("nobody heard the goodbye: %s", error)
 
 

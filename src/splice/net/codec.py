@@ -41,7 +41,7 @@ from splice.errors import (
 )
 from splice.net import by_value
 from splice.net.beside import Borrow, collector, wrapped
-from splice.net.culprit import find_culprit
+from splice.net.culprit import find_culprit, remedy_for
 from splice.net.frames import MALFORMED
 from splice.net.passing import Decoded, pass_on
 from splice.net.wire import Buffer
@@ -389,8 +389,7 @@ def _unpicklable(
     path, part = find_culprit(named, _travels)
     return UnpicklableError(
         f"{path} cannot travel to another node: {type(part).__module__}."
-        f"{type(part).__qualname__}, {_text(error)}; leave it out of the message, or give its "
-        "class a __reduce__ method",
+        f"{type(part).__qualname__}, {_text(error)}; {remedy_for(part)}",
         path=path,
     )
 

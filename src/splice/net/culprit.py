@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from types import FunctionType, MethodType
+from types import (
+    AsyncGeneratorType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+)
 from typing import Any, Final
 
 DEPTH: Final = 16
@@ -40,6 +46,18 @@ def find_culprit(
         seen.add(id(value))
         parts = _parts(value)
     return path, value
+
+
+def remedy_for(culprit: Any) -> str:
+    """Say what to do about a part that does not travel."""
+    if isinstance(culprit, (GeneratorType, AsyncGeneratorType)):
+        return (
+            "send its values as a list, or spawn the generator function as a process of"
+            " its own"
+        )
+    if isinstance(culprit, CoroutineType):
+        return "this is an 'async def' that nobody has awaited; await it there"
+    return "leave it out of the message, or give its class a __reduce__ method"
 
 
 def _first_failing(
