@@ -251,6 +251,10 @@ def test_a_bad_key_is_refused_and_not_shown(key: object) -> None:
         (lambda till: sync(3), "a promise is wanted, .* not 3"),
         (lambda till: sync(till.add), "a promise is wanted, .* not <.*add"),
         (lambda till: sync(till), "a promise is wanted, .* not <proxy of Till"),
+        (
+            lambda till: sync([till.add(1)]),
+            r"a promise is wanted, .* not \[<Promise .*; syncmany waits for many",
+        ),
         (lambda till: syncmany([till.add(1), 3]), "a promise is wanted, .* not 3"),
         (lambda till: gather([3]), "a promise is wanted, .* not 3"),
     ],

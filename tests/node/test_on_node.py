@@ -6,8 +6,12 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
+
+from splice import Process, runtime
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -79,3 +83,23 @@ def test_a_program_hears_what_has_become_of_an_os_process(
     )
     assert done.stdout.startswith("told"), done.stderr
     assert done.returncode == 0, done.stderr
+
+
+class Guest(Process):
+    """Somebody to talk with."""
+
+
+def test_the_log_tells_what_has_happened_to_a_node_and_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "splice.net")
+    (guest,) = runtime.fork(1)
+    heard: SimpleQueue[Any] = SimpleQueue()
+    stop = runtime.on_node(heard.put)
+    runtime.spawn(Guest, sp_dest=guest)
+    runtime.shutdown(remote_node=guest)
+    while heard.get(timeout=20).kind != "lost":
+        pass
+    stop()
+    assert f"node {guest}: up" in caplog.messages
+    assert f"node {guest}: lost, ended, was shut down" in caplog.messages

@@ -261,7 +261,8 @@ def _listed(promises: Iterable[Promise]) -> list[Promise]:
 
 def _no_promise(given: object) -> TypeError:
     return TypeError(
-        f"a promise is wanted, as a call of a handler returns it, not {given!r}"
+        f"a promise is wanted, as a call of a handler returns it, not {given!r}; "
+        "syncmany waits for many"
     )
 
 

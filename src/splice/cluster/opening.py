@@ -88,7 +88,7 @@ async def _until_open(source: MasterSource, workers: Sequence[Promise]) -> None:
         # one that is being started may take long: its `init` loads a model, say
         if not (has_rung or has_one or source.is_starting):
             raise SpliceError(
-                f"no worker within {patience} s: the cluster of {source.master_address} has"
+                f"no worker within {patience:g} s: the cluster of {source.master_address} has"
                 f" {source.capacity}; start more instances, or end a session"
             )
         if not has_rung and not source.is_starting:

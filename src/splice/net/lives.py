@@ -120,7 +120,8 @@ class Lives:
         reason: str = "",
     ) -> None:
         event = NodeEvent(kind, peer.address, peer.incarnation, fate, reason)
-        _log.info("node %s: %s %s %s", peer.address, kind, fate, reason)
+        what = ", ".join(filter(None, (kind, fate, reason)))
+        _log.info("node %s: %s", peer.address, what)
         for hearer in self._hearers:
             # later: it may do what it likes, and what it raises is the loop's to report
             self._loop.call_soon(hearer, event)
