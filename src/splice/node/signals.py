@@ -340,7 +340,7 @@ class Signals:
             promise.down(where, error)
 
     def merged(self, peer: Peer, into: Peer) -> None:
-        """Two ways to one node became one."""
+        """Two ways to one node became one; nothing has come the way that is given up."""
         ties = self._ties.pop(peer, None)
         if ties is None:
             return
@@ -348,6 +348,7 @@ class Signals:
         other.links.update(ties.links)
         other.monitors.update(ties.monitors)
         other.watchers.update(ties.watchers)
+        other.parting.update(ties.parting)  # sums them up
         for end in ties.links.values():
             end.peer = into
         for watcher in ties.watchers.values():
