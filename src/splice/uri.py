@@ -74,6 +74,19 @@ def check_resource(resource: Resource) -> Resource:
     return resource
 
 
+def check_name(name: str) -> str:
+    """Return `name` unchanged, or raise TypeError or ValueError: it is to be given to a process.
+
+    A number is refused, for the node may give the same one to another process as its id.
+    """
+    if not isinstance(name, str):
+        raise TypeError(
+            f"a process's name is text, not {name!r}; numbers are the ids that nodes give out"
+        )
+    check_resource(name)
+    return name
+
+
 def parse(text: str) -> url:
     """Read the text form of a url.
 

@@ -152,6 +152,19 @@ def test_a_second_use_of_a_name_is_refused(place: str | None) -> None:
         assert sync(till.add(1), timeout=10) == 6
 
 
+def test_a_number_is_no_name_because_it_may_be_the_id_of_another(
+    place: str | None,
+) -> None:
+    number: Any = 10**6
+    with pytest.raises(
+        TypeError, match="a process's name is text, not 1000000; numbers are the ids"
+    ):
+        runtime.spawn(Till, sp_id=number, sp_dest=place)
+    with pytest.raises(TypeError, match="a process's name is text, not 1000000"):
+        splice.child(Till, sp_id=number)
+    assert_works(place)
+
+
 def test_what_a_constructor_raises_spawn_raises(place: str | None) -> None:
     with pytest.raises(ValueError, match="no such till"):
         runtime.spawn(Broken, sp_dest=place)

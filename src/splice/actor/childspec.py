@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from splice.actor.process import Process
 from splice.actor.proxy import Proxy
 from splice.actor.restart import KINDS, Kind
-from splice.uri import check_address, check_resource, url
+from splice.uri import check_address, check_name, url
 
 SHUTDOWN_SECONDS: Final = 5.0
 """Seconds a child has to end before it is killed: OTP's default, and that of `runtime.stop`."""
@@ -95,7 +95,7 @@ def child(
     if type not in {None, *TYPES}:
         raise ValueError(f"no type {type!r}; there are {', '.join(TYPES)}")
     if sp_id is not None:
-        check_resource(sp_id)
+        check_name(sp_id)
     return ChildSpec(
         cls,
         args,

@@ -8,7 +8,7 @@ from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
 from splice.errors import NameTaken
-from splice.uri import Resource, check_resource
+from splice.uri import Resource, check_name
 
 if TYPE_CHECKING:
     from splice.actor.cell import Cell
@@ -48,8 +48,8 @@ class Directory:
         return ident
 
     def check_name(self, name: str) -> None:
-        """Raise NameTaken if `name` is in use, ValueError if it is malformed."""
-        check_resource(name)
+        """Raise NameTaken if `name` is in use, TypeError or ValueError if it is none."""
+        check_name(name)
         if name in self._cells:
             raise NameTaken(f"there is a process named {name!r} on this node already")
 
