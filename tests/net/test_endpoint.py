@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import socket
 import stat
@@ -320,6 +321,31 @@ def test_a_node_listens_on_loopback_and_ipc():
             assert stat.S_IMODE(one.ipc.parent.stat().st_mode) == 0o700
 
     run(story)
+
+
+def test_a_caller_whose_words_are_read_before_its_coming_is_no_stranger(caplog):
+    caplog.set_level(logging.INFO, "splice.net")
+
+    async def story():
+        async with ends({}) as (end,):
+            server = end.wire._servers[1]
+            dealer = zmq.Context.instance().socket(zmq.DEALER)
+            dealer.connect(f"ipc://{end.ipc}")
+            dealer.send(b"hello")
+            # the loop stands still, and then sees the message first
+            assert server.socket.zmq.poll(10_000)
+            server.socket.serve()
+            assert [parts for _, parts in end.ear.parts] == [[b"hello"]]
+            end.wire.pump(0)  # of its coming, if that was not read before
+            assert server.visitors.present
+            dealer.close(0)
+            for _ in range(100):  # of its going, in one event or two
+                if server.visitors.present:
+                    end.wire.pump(0.1)
+            assert not server.visitors.present
+
+    run(story)
+    assert caplog.text == ""
 
 
 def test_a_node_of_this_machine_is_reached_over_ipc():

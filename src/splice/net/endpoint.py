@@ -54,10 +54,11 @@ _log = logger("net")
 class _Server:
     """A listening ROUTER, who stands at it, and the numbers of those who have spoken."""
 
-    __slots__ = ("gone", "numbers", "socket", "visitors")
+    __slots__ = ("gone", "monitor", "numbers", "socket", "visitors")
 
     def __init__(self, visitors: Visitors) -> None:
         self.socket: Socket
+        self.monitor: Socket
         self.visitors = visitors
         self.numbers: dict[bytes, int] = {}
         self.gone: set[bytes] = set()
@@ -269,7 +270,8 @@ class Endpoint:
             Visitors(where, self._setting.keys, loop.time, self._on_descriptor)
         )
         monitor = make_monitor(router, WATCHED, self._setting.monitors)
-        self._others.append(Socket(loop, monitor, server.visitors.on_event))
+        server.monitor = Socket(loop, monitor, server.visitors.on_event)
+        self._others.append(server.monitor)
         on_called = partial(self._on_called, server)
         server.socket = Socket(loop, router, on_called, self._setting.around)
         self._servers.append(server)
@@ -303,20 +305,24 @@ class Endpoint:
             self._answer_goodbye(server, routing_id, number)
             return
         if number is None:
-            server.visitors.has_spoken(server.socket.frame)
-            number = server.numbers[routing_id] = next(self._numbers)
-            self._callers[number] = server, routing_id
+            number = self._number(server, routing_id)
         self._setting.listener.on_parts(number, parts)
+
+    def _number(self, server: _Server, routing_id: bytes) -> int:
+        """Note who has spoken for the first time."""
+        while server.monitor.read_one():  # libzmq told there of who came, before this
+            pass
+        server.visitors.has_spoken(server.socket.frame)
+        number = server.numbers[routing_id] = next(self._numbers)
+        self._callers[number] = server, routing_id
+        return number
 
     def _answer_goodbye(
         self, server: _Server, routing_id: bytes, number: int | None
     ) -> None:
         """Say goodbye too: whoever said it waits for that."""
         if number is None:
-            number = server.numbers[routing_id] = next(self._numbers)
-            self._callers[number] = server, routing_id
-            server.visitors.has_spoken(server.socket.frame)
-            self.hang_up(number)
+            self.hang_up(self._number(server, routing_id))
             return
         self.send(number, [GOODBYE])
         self._on_caller_gone(number)
