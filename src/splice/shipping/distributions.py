@@ -6,13 +6,12 @@ libraries (``numpy.libs``), data files and metadata included.  Client's side, on
 
 from __future__ import annotations
 
-import base64
 import binascii
 import csv
 import email
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from email.message import Message
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -114,8 +113,14 @@ class Distribution:
 
     def holds(self, path: str) -> bool:
         """Tell whether its ``RECORD`` names a file."""
-        text = f"\n{self._text('RECORD')}"
-        return f"\n{path}," in text or f'\n"{path}",' in text
+        try:
+            text = b"\n" + (self.folder / "RECORD").read_bytes()
+        except (FileNotFoundError, NotADirectoryError):  # nobody's, or an old egg's
+            return False
+        line = path.encode(
+            errors="surrogateescape"
+        )  # as bytes: there are many to look at
+        return b"\n%b," % line in text or b'\n"%b",' % line in text
 
     def is_editable_at(self, place: Path) -> bool:
         """Tell whether it was installed as editable from a folder above `place`."""
@@ -148,7 +153,7 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     for row in csv.reader(lines):
         if not row:
             continue
-        path, digest, size = [*row, "", ""][:3]
+        path, digest, size = row if len(row) == 3 else [*row, "", ""][:3]
         if "//" in path or "./" in path:
             path = PurePosixPath(path).as_posix()
         yield path, digest, size
@@ -160,29 +165,29 @@ def _hex_digest(text: str) -> str:
     if kind != "sha256":
         return ""
     try:
-        return base64.urlsafe_b64decode(digest + "==").hex()
-    except (binascii.Error, ValueError):
+        # what base64 does in several steps; there are thousands of files
+        plain = digest.replace("-", "+").replace("_", "/")
+        return binascii.a2b_base64(f"{plain}==").hex()
+    except ValueError:
         return ""
 
 
 def owner_of(place: Path, paths: Iterable[str]) -> Distribution | None:
     """Return the distribution whose ``RECORD`` names the file at `place`."""
-    above = (path for path in paths if place.is_relative_to(Path(path).absolute()))
+    above = [path for path in paths if place.is_relative_to(Path(path).absolute())]
     # most are named like what they hold, and then no other RECORD has to be read
+    names = {part.partition(".")[0].lower() for part in place.parts}
     for folder in sorted(
-        folders_of(above), key=lambda folder: not _sounds_like(folder, place)
+        folders_of(above), key=lambda folder: not _is_named_like(folder, names)
     ):
-        if not (folder / "RECORD").is_file():
-            continue
         distribution = Distribution(folder)
         if distribution.holds(place.relative_to(folder.parent).as_posix()):
             return distribution
     return None
 
 
-def _sounds_like(folder: Path, place: Path) -> bool:
-    top = place.relative_to(folder.parent).parts[0].partition(".")[0]
-    return folder.name.partition("-")[0].lower() == top.lower()
+def _is_named_like(folder: Path, names: Collection[str]) -> bool:
+    return folder.name.partition("-")[0].lower() in names
 
 
 def editable_owner_of(place: Path, paths: Iterable[str]) -> Distribution | None:

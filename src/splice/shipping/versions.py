@@ -115,7 +115,8 @@ def folders_of(paths: Iterable[str]) -> Iterator[Path]:
                 names = sorted(e.name for e in entries if e.name.endswith(_METADATA))
         except OSError:
             continue  # an archive, or not there
-        yield from (Path(path or ".").absolute() / name for name in names)
+        base = Path(path or ".").absolute()
+        yield from (base / name for name in names)
 
 
 def versions_in(paths: Iterable[str]) -> dict[str, str]:
