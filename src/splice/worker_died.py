@@ -21,7 +21,8 @@ class WorkerDied(SpliceError, BrokenProcessPool):
         item: what it had in work, in words.
         exit_code: None when a signal ended it, or nobody knows.
         signal: number of the signal that ended it, or None.
-        peak_memory_bytes: the most that it had in memory, 0 where nobody knows.
+        peak_memory_bytes: the most that it had in memory, 0 where nobody knows; on Linux at least
+            what its client or machine had had when it was started.
         last_lines: what it wrote last.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -151,7 +152,9 @@ def test_the_greatest_memory_it_had_is_known(reader: Reader) -> None:
     reader.run("eat", str(150 << 20).encode())
     end = reader.end()
     assert end.code == 0
-    assert 150 << 20 <= end.evidence.peak_memory_bytes < 600 << 20
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    peak = end.evidence.peak_memory_bytes
+    assert 150 << 20 <= peak <= max(600 << 20, ours)  # Linux begins with the parent's
     assert "MiB in memory at most" in end.evidence.text
 
 

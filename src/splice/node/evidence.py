@@ -29,7 +29,8 @@ class Evidence:
     """What is known of an end.
 
     Attributes:
-        peak_memory_bytes: the most that was in memory at once, 0 where nobody knows.
+        peak_memory_bytes: the most that was in memory at once, 0 where nobody knows; on Linux at
+            least what its parent had had when it was started.
         out_of_memory: what speaks for a want of memory, in words; or empty.
         last_lines: what it wrote last.
         is_ours: we have killed it ourselves.
