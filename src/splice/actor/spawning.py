@@ -7,6 +7,7 @@ message too, one that jumps the mailbox.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Final, cast
 
@@ -15,10 +16,10 @@ from splice.actor.endings import background, clean_up, end, failed, kill
 from splice.actor.handlers import Handler, RunningTask
 from splice.actor.limited import limited_cell
 from splice.actor.process import Process
-from splice.actor.promise import PENDING, Promise
+from splice.actor.promise import PENDING, VALUE, Promise
 from splice.actor.proxy import Proxy, proxy_class
 from splice.actor.scheduler import Scheduler
-from splice.actor.waiters import Callback
+from splice.actor.waiters import Callback, Then
 from splice.errors import Exit, ProcessStopped, shown
 
 _set_cell: Final[Any] = cast(Any, Process)._sp_cell.__set__
@@ -126,6 +127,36 @@ def spawn(
     if name is not None and directory.on_name is not None:
         directory.on_name(name)  # after `put`: early mail for it stands behind this
     return message
+
+
+class Made(Promise):
+    """The promise of a process that comes by way of another one, that of its making.
+
+    To give it up is to give up the making, so that no process is left which nobody knows.
+    """
+
+    __slots__ = ()
+
+    def call_off(self, verdict: Promise, *, is_begun_too: bool = True) -> None:
+        """Give the making up, and settle `verdict` with whether that came in time."""
+        making = self.value
+        if self.state != PENDING or not isinstance(making, Promise):
+            super().call_off(verdict, is_begun_too=is_begun_too)
+            return
+        verdict.add_waiter(Callback(self._note))
+        making.call_off(verdict, is_begun_too=is_begun_too)
+
+    def _note(self, verdict: Promise) -> None:
+        if verdict.state == VALUE and verdict.value is True:
+            self.look()  # it has failed as was wanted: that is no news
+
+
+def made_of(making: Promise, function: Callable[[Any], Any]) -> Made:
+    """Return the promise of ``function(answer)`` of what makes a process.  Thread-safe."""
+    made = Made(making.target)
+    made.value = making
+    making.add_waiter_threadsafe(Then(function, made))
+    return made
 
 
 def _construct(

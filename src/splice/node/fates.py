@@ -22,6 +22,7 @@ from splice.actor.handlers import NamedHandler
 from splice.actor.links import NO_PROCESS, Monitor
 from splice.actor.promise import Promise
 from splice.actor.proxy import proxy_class
+from splice.actor.spawning import Made, made_of
 from splice.node.given import as_class, check_callable, target_of
 from splice.node.remote import Named, Remote
 from splice.uri import url
@@ -90,6 +91,8 @@ class Fates:
     def demonitor(self, monitor: Promise) -> None:
         """Watch no more; the promise of `monitor` fails with `Cancelled`.
 
+        A `Down` that stands in the mailbox already is handled all the same.
+
         Raises:
             TypeError: it is no promise that `monitor` has returned.
         """
@@ -107,24 +110,67 @@ def watch(node: Node, target: Any, owner: Cell | None = None) -> Monitor:
     return promise
 
 
-def link_new(node: Node, parent: Cell, made: Promise) -> Promise:
-    """Return the promise of a process that is made, and linked to `parent` when it is."""
+def linked(node: Node, parent: Cell, making: Promise, *, is_bound: bool) -> Made:
+    """Return the promise of a process that is made, and linked to `parent` by then.
 
-    def linked(proxy: Any) -> Any:
-        join(node, parent, proxy._sp_target, "link")
-        return proxy
+    Thread-safe.
 
-    return made.then(linked)
+    Args:
+        is_bound: another node makes it, and links it to `parent` by itself.
+    """
+    birth = _Birth(node, parent, is_bound=is_bound)
+    _soon(node, birth.begin)
+    making.add_done_callback(birth.over)
+    return made_of(making, lambda proxy: proxy)
 
 
-def bind_new(node: Node, parent: Cell, made: Promise) -> Promise:
-    """Like `link_new`, of a process that another node makes, and binds to `parent` itself."""
+class _Birth:
+    """Has a process linked to its parent when it is made.
 
-    def bound(proxy: Any) -> Any:
-        bind(node, parent, proxy._sp_target)
-        return proxy
+    If the parent has ended by then, the process takes that end: as in Erlang, where the link stands
+    from the start.
+    """
 
-    return made.then(bound)
+    __slots__ = ("_ends", "_is_bound", "_node", "_parent")
+
+    def __init__(self, node: Node, parent: Cell, *, is_bound: bool) -> None:
+        self._node = node
+        self._parent = parent
+        self._is_bound = is_bound
+        self._ends: list[Any] = []
+
+    def begin(self) -> None:
+        """Take note of the end of the parent from now on."""
+        if self._parent.has_ended:
+            self._ends.append(self._parent.runner.reason)
+        else:
+            links.extra_of(self._parent).watchers[self] = None
+
+    def down(self, source: Any, reason: Any) -> None:
+        """Take note of the end; see `splice.actor.links.Watcher`."""
+        self._ends.append(reason)
+
+    def over(self, making: Promise) -> None:
+        """Link what was made, if it was."""
+        if not self._ends:
+            links.extra_of(self._parent).watchers.pop(self, None)
+        if making.exception() is not None:
+            return
+        child = making.get()._sp_target
+        if self._ends:
+            self._orphan(child, self._ends[0])
+        elif self._is_bound:
+            bind(self._node, self._parent, child)
+        else:
+            join(self._node, self._parent, child, "link")
+
+    def _orphan(self, child: Any, reason: Any) -> None:
+        if not isinstance(child, Remote):
+            links.take_exit(child, self._parent, reason)
+        elif self._is_bound:
+            self._node.exchange.signals.part(self._parent, child, reason)
+        else:
+            join(self._node, self._parent.ghost(), child, "link")
 
 
 def bind(node: Node, cell: Cell, other: Any) -> None:
@@ -156,8 +202,8 @@ def spawn_under(
     # without a name the supervisor numbers it, for one may have many of one class
     spec = child(cls, sp_id=name, sp_dest=dest, **options)
     spec = replace(spec, args=args, kwargs=kwargs, id=name)
-    made: Promise = target_of(supervisor).ask(_START_CHILD, (spec,), None)
-    return made.then(lambda proxy: proxy_class(cls)(proxy._sp_target))
+    making: Promise = target_of(supervisor).ask(_START_CHILD, (spec,), None)
+    return made_of(making, lambda proxy: proxy_class(cls)(proxy._sp_target))
 
 
 def join(node: Node, one: Any, other: Any, how: str) -> None:

@@ -29,7 +29,7 @@ from splice.actor.process import Process
 from splice.actor.promise import PENDING, Promise
 from splice.actor.proxy import AnyProxy, Proxy, proxy_class
 from splice.actor.scheduler import Scheduler
-from splice.actor.spawning import spawn, stop
+from splice.actor.spawning import Made, spawn, stop
 from splice.config import GC_THRESHOLDS, MANY_PROCESSES, SPAWN_PORTION, Config
 from splice.errors import Cancelled, ProcessKilled, SpliceError
 from splice.log import logger
@@ -183,7 +183,9 @@ class Node:
     ) -> Promise:
         """Make a process here; a promise of its proxy.  Thread-safe."""
         if get_ident() != self.scheduler.thread:
-            return self.promise_of(self.spawn, cls, args, kwargs, name)
+            made = Made(self.scheduler)
+            self.scheduler.post(_settle_by, made, self.spawn, (cls, args, kwargs, name))
+            return made
         if not self._has_many and len(self.scheduler.directory) >= MANY_PROCESSES:
             self._has_many = True
             gc.set_threshold(*GC_THRESHOLDS)

@@ -17,6 +17,7 @@ from splice.actor.context import current_cell, current_worker
 from splice.actor.handlers import NamedHandler
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class
+from splice.actor.spawning import made_of
 from splice.config import Config
 from splice.errors import (
     CannotWait,
@@ -27,7 +28,7 @@ from splice.errors import (
 )
 from splice.log import logger
 from splice.node.current import current_node, default, node_here
-from splice.node.fates import Fates, bind_new, link_new, spawn_under
+from splice.node.fates import Fates, linked, spawn_under
 from splice.node.given import At, as_class, node_url, target_of
 from splice.node.insight import Insight
 from splice.node.leaving import Stage, before_leaving
@@ -228,7 +229,7 @@ class Runtime(Timing, Insight, Fates):
             args, kwargs: for its constructor.
             sp_id: its name, unique on its node.
             sp_dest: address of the node (or a proxy of a process there); here when None.
-            sp_link: link it to the process that spawns it.
+            sp_link: link it to the process that spawns it; with ``sp_super`` when it is made.
             sp_super: its supervisor, on whose node it is made; ``sp_dest``, ``sp_restart``,
                 ``sp_shutdown`` and ``sp_significant`` are then as in `splice.child`.
 
@@ -268,7 +269,7 @@ class Runtime(Timing, Insight, Fates):
             )
         if sp_super is not None:
             made = spawn_under(sp_super, what, args, kwargs, sp_id, dest=sp_dest)
-            return made if me is None else link_new(self.node, me, made)
+            return made if me is None else linked(self.node, me, made, is_bound=False)
         return self._spawn(what, args, kwargs, sp_id, sp_dest, parent=me)
 
     def _spawn(
@@ -286,13 +287,15 @@ class Runtime(Timing, Insight, Fates):
         agent = None if dest is None else node.connect(node_url(dest))._sp_target
         if not isinstance(agent, Remote):
             made = node.spawn(cls, *node.copied(cls, args, kwargs), name)
-            return made if parent is None else link_new(node, parent, made)
+            return (
+                made if parent is None else linked(node, parent, made, is_bound=False)
+            )
         # linked over there: only that node learns of it when ours is lost meanwhile
         links = () if parent is None else (node.proxy_of(parent),)
         made = agent.ask(_SPAWN, (cls, args, kwargs, name, *links), None)
         if parent is not None:
-            made = bind_new(node, parent, made)
-        return made.then(lambda proxy: proxy_class(cls)(proxy._sp_target))
+            made = linked(node, parent, made, is_bound=True)
+        return made_of(made, lambda proxy: proxy_class(cls)(proxy._sp_target))
 
     def spawn_many(
         self, count: int, what: Callable[..., Any], *args: Any, **kwargs: Any

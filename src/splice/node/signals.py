@@ -139,14 +139,17 @@ class Signals:
         That is how a process is spawned linked: its node binds it before it answers, and the
         node of its parent with the answer, which goes ahead of mail and signals.
         """
-        peer = self._reach(far)
         if cell.has_ended:
-            reason = cell.runner.reason
-            self.send(peer, "exit", far.url.resource, cell.ident, reason)
-        else:
-            self._add_link(peer, cell, far.url)
-            # says nothing new, but fails where that node was lost before
-            self.send(peer, "bound", far.url.resource, cell.ident)
+            self.part(cell, far, cell.runner.reason)
+            return
+        peer = self._reach(far)
+        self._add_link(peer, cell, far.url)
+        # says nothing new, but fails where that node was lost before
+        self.send(peer, "bound", far.url.resource, cell.ident)
+
+    def part(self, cell: Cell, far: Remote, reason: Any) -> None:
+        """Tell a far process that `cell`, to which its node has bound it, ended before that."""
+        self.send(self._reach(far), "exit", far.url.resource, cell.ident, reason)
 
     def unlink(self, cell: Cell, far: Remote) -> None:
         """Take a link to a far process back."""
