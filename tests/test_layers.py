@@ -110,7 +110,15 @@ def house(tmp_path: Path) -> Path:
     """A small house of the same layers, each of them empty."""
     for folder in ("actor", "net", "node"):
         write(tmp_path / "splice" / folder / "__init__.py", "")
-    for module in ("uri", "message", "errors", "config", "log", "worker_died"):
+    for module in (
+        "uri",
+        "message",
+        "errors",
+        "config",
+        "log",
+        "worker_died",
+        "seconds",
+    ):
         write(tmp_path / "splice" / f"{module}.py", "")
     write(tmp_path / "splice" / "actor" / "promise.py", "")
     # The one import that the contract about rings names as an exception.

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from splice.actor.process import Process
 from splice.actor.proxy import Proxy
 from splice.actor.restart import KINDS, Kind
+from splice.seconds import is_number
 from splice.uri import check_address, check_name, url
 
 SHUTDOWN_SECONDS: Final = 5.0
@@ -120,12 +121,12 @@ def _check_restart(cls: type, restart: Kind, *, significant: bool) -> None:
 
 
 def _check_shutdown(shutdown: Shutdown) -> None:
-    if isinstance(shutdown, str) and shutdown != "kill":
+    if shutdown is None or shutdown == "kill":
+        return
+    if not (is_number(shutdown) and shutdown >= 0):
         raise ValueError(
             f"shutdown is seconds, 'kill' or None for no limit, not {shutdown!r}"
         )
-    if isinstance(shutdown, (int, float)) and not shutdown >= 0:
-        raise ValueError(f"shutdown is a number of seconds, not {shutdown!r}")
 
 
 def _addresses(dest: Any) -> tuple[str, ...]:

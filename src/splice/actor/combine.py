@@ -16,6 +16,7 @@ from splice.actor.context import current_cell
 from splice.actor.promise import ERROR, PENDING, VALUE, Promise
 from splice.actor.waiters import in_turn
 from splice.errors import TimeoutError
+from splice.seconds import timeout_of
 
 if TYPE_CHECKING:
     from splice.actor.scheduler import Scheduler
@@ -97,7 +98,7 @@ class as_completed:  # noqa: N801 - used as a function, as those of asyncio and 
         self._home = _home(parts)
         self._count = len(parts)
         self._left = len(parts)
-        self._timeout = timeout
+        self._timeout = timeout = timeout_of(timeout)
         self._until = None if timeout is None or not parts else self._now() + timeout
         self._settled: deque[Promise] = deque()
         self._news = Promise(self._home)

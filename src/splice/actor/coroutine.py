@@ -56,9 +56,9 @@ class CoroutineProxy(Proxy):
         Raises:
             ValueError: `prefetch` is less than 1.
         """
-        if prefetch < 1:
+        if not isinstance(prefetch, int) or prefetch < 1:
             raise ValueError(
-                f"a stream asks for at least 1 value ahead, not {prefetch}"
+                f"a stream asks for at least 1 value ahead, not {prefetch!r}"
             )
         return Stream(self, prefetch)
 

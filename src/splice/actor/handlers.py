@@ -33,8 +33,11 @@ def blocking(function: F) -> F:
     """Mark a handler that may block: it runs on a thread, still one message at a time.
 
     Raises:
-        TypeError: `function` is an ``async def``: that runs on the loop, and never blocks it.
+        TypeError: `function` is an ``async def``: that runs on the loop, and never blocks it; or it
+            is no function.
     """
+    if not callable(function):
+        raise TypeError(f"blocking marks a method of a process, not {function!r}")
     if inspect.iscoroutinefunction(function):
         raise TypeError(
             f"{function.__qualname__} is async def and cannot be @blocking; make it one of both"

@@ -44,6 +44,7 @@ from splice.actor.waiters import (
     wake,
 )
 from splice.errors import Cancelled, CannotWait, DeadlockError, TimeoutError
+from splice.seconds import timeout_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -116,6 +117,7 @@ class Promise:
 
         Raises:
             TimeoutError: no answer within `timeout`; the promise stays usable.
+            TypeError, ValueError: `timeout` is no number, or NaN.
             CannotWait: called on the node's loop outside a handler that can park.
             DeadlockError: this wait would close a ring of processes waiting for each other.
             BaseException: whatever the handler raised.
@@ -311,6 +313,8 @@ class Promise:
 
     def wait(self, timeout: float | None) -> None:
         """Wait until the promise is settled, in the way that suits where this is called."""
+        if timeout is not None:
+            timeout = timeout_of(timeout)
         here = getcurrent()
         if type(here) is Worker and not here.callbacks:
             here.scheduler.wait(here, self, timeout)
@@ -334,10 +338,8 @@ class Promise:
             is_begun_too: stop an async handler that is at work; else only one not begun.
         """
         cancel = getattr(self.target, "cancel_message", None)
-        if self.state != PENDING:
-            done: Any = False
-        else:
-            done = cancel is None or cancel(self, is_begun_too)
+        is_open = self.state == PENDING
+        done: Any = is_open and (cancel is None or cancel(self, is_begun_too))
         # else too late, or a promise of it; or the debtor has settled it while cancelling
         if done is True and self.state == PENDING:
             what = self.describe()

@@ -17,6 +17,7 @@ from splice.cluster.packed import Packed, pack_error
 from splice.cluster.share import Share
 from splice.errors import Cancelled, SpliceError
 from splice.node.current import decoding
+from splice.seconds import timeout_of
 
 if TYPE_CHECKING:
     from splice.node.node import Node
@@ -38,6 +39,7 @@ class Work(Share):
 
     def __init__(self, *, timeout: float | None = None, **options: Any) -> None:
         super().__init__(**options)
+        timeout = timeout_of(timeout)
         if timeout is not None and not timeout > 0:
             raise ValueError(
                 f"timeout is more than 0 seconds, or None, not {timeout!r}"

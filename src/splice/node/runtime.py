@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from splice.actor.combine import syncmany
-from splice.actor.context import current_cell, current_worker
+from splice.actor.context import current_cell
 from splice.actor.handlers import NamedHandler
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class
@@ -27,14 +26,15 @@ from splice.errors import (
     TimeoutError,
 )
 from splice.log import logger
-from splice.node.current import current_node, default, node_here
+from splice.node.current import default, node_here
 from splice.node.fates import Fates, linked, spawn_under
-from splice.node.given import At, as_class, node_url, target_of
+from splice.node.given import At, as_class, check_callable, node_url, target_of
 from splice.node.insight import Insight
 from splice.node.leaving import Stage, before_leaving
 from splice.node.remote import Remote
 from splice.node.timing import Timing
 from splice.node.view import View
+from splice.seconds import timeout_of
 from splice.uri import parse, url
 
 if TYPE_CHECKING:
@@ -370,7 +370,7 @@ class Runtime(Timing, Insight, Fates):
             drain: let it handle the mail it has first.
             timeout: seconds for the handler at hand, after which the process is killed.
         """
-        target = target_of(proc)
+        target, timeout = target_of(proc), timeout_of(timeout)
         stopped = self.node.stop(target, reason, drain=drain)
         if target is current_cell():
             return
@@ -389,19 +389,6 @@ class Runtime(Timing, Insight, Fates):
         else:
             node.kill(target)
 
-    def sleep(self, seconds: float) -> None:
-        """Wait: in a handler only that handler does, elsewhere the thread."""
-        worker = current_worker()
-        if worker is not None:
-            worker.scheduler.sleep(worker, seconds)
-            return
-        node = current_node()
-        if node is not None and threading.get_ident() == node.scheduler.thread:
-            raise CannotWait(
-                "sleeping here would stop the node's loop; await asyncio.sleep"
-            )
-        time.sleep(seconds)
-
     def _agent(self, where: url) -> Any:
         agent = url("node", where.address, where.incarnation)
         return Remote(self.node, agent, waits=False)
@@ -416,7 +403,9 @@ class Runtime(Timing, Insight, Fates):
 
         Raises:
             RuntimeError: a node of this program runs already.
+            TypeError: `main` is no function.
         """
+        check_callable("splice.run", main)
         from splice.node.hosting import run_main  # as in _find_default
 
         with self._lock:

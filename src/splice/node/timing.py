@@ -1,24 +1,26 @@
-"""Timing: `runtime.send_after` and `runtime.send_every`; a part of `splice.node.runtime.Runtime`.
+"""Timing: `send_after`, `send_every` and `sleep`; a part of `splice.node.runtime.Runtime`.
 
 A timer belongs to the current node, near or far as its target may be, and sends a `tell` each time.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from math import inf
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.cell import Cell
-from splice.actor.context import current_cell
+from splice.actor.context import current_cell, current_worker
 from splice.actor.endings import life_of, will_return
 from splice.actor.promise import Promise
 from splice.actor.timers import Timer
 from splice.actor.unsent import Unsent
-from splice.errors import DeliveryError, Overloaded
+from splice.errors import CannotWait, DeliveryError, Overloaded
 from splice.log import logger
-from splice.node.current import node_here
+from splice.node.current import current_node, node_here
+from splice.seconds import is_number, refusal, seconds_of
 
 if TYPE_CHECKING:
     from splice.node.node import Node
@@ -54,8 +56,8 @@ class Timing:
             UnpicklableError: an argument cannot travel to its node.
             ValueError: `seconds` is negative or not finite.
         """
-        if not (_is_number(seconds) and 0 <= seconds < inf):
-            raise _bad(
+        if not (is_number(seconds) and 0 <= seconds < inf):
+            raise refusal(
                 seconds, f"send_after wants seconds from now on, not {seconds!r}"
             )
         return _Sending(node_here(), Unsent(handler, args, kwargs)).start(seconds, None)
@@ -69,19 +71,30 @@ class Timing:
         process that runs this, with the one it is for, and with its node.  A beat takes
         0.001 seconds at least: shorter ones would leave the node no time for anything else.
         """
-        if not (_is_number(seconds) and LEAST_SECONDS <= seconds < inf):
+        if not (is_number(seconds) and LEAST_SECONDS <= seconds < inf):
             text = f"send_every wants {LEAST_SECONDS} seconds or more, not {seconds!r}"
-            raise _bad(seconds, text)
+            raise refusal(seconds, text)
         sending = _Sending(node_here(), Unsent(handler, args, kwargs))
         return sending.start(seconds, seconds)
 
+    def sleep(self, seconds: float) -> None:
+        """Wait: in a handler only that handler does, elsewhere the thread.
 
-def _is_number(seconds: Any) -> bool:
-    return isinstance(seconds, Real) and not isinstance(seconds, bool)
-
-
-def _bad(seconds: Any, text: str) -> Exception:
-    return ValueError(text) if _is_number(seconds) else TypeError(text)
+        Raises:
+            TypeError, ValueError: `seconds` is no number, or NaN.
+            CannotWait: called on the node's loop outside a handler that can park.
+        """
+        seconds = max(0.0, seconds_of(seconds, "what sleep waits"))
+        worker = current_worker()
+        if worker is not None:
+            worker.scheduler.sleep(worker, seconds)
+            return
+        node = current_node()
+        if node is not None and threading.get_ident() == node.scheduler.thread:
+            raise CannotWait(
+                "sleeping here would stop the node's loop; await asyncio.sleep"
+            )
+        time.sleep(seconds)
 
 
 class _Sending:
