@@ -36,6 +36,7 @@ class Worker(greenlet):
         wait_number: which wait that is, once a probe has come by; 0 until then.
         injected: an exception to raise when it is resumed.
         callbacks: callbacks of promises running on it just now; they must not park it.
+        behalf: the process that has given the innermost of them, or None.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
@@ -49,6 +50,7 @@ class Worker(greenlet):
         self.wait_number = 0
         self.injected: BaseException | None = None
         self.callbacks = 0
+        self.behalf: Cell | None = None
         # one context for each depth: a context cannot be entered twice; a handler that
         # sets a variable in it has it replaced afterwards, so nothing leaks to the next
         self.contexts = [Context() for _ in range(DIRECT_DEPTH + 1)]
@@ -114,9 +116,11 @@ def current_worker() -> Worker | None:
 
 
 def current_cell() -> Cell | None:
-    """Return the record of the process whose handler is running here, or None."""
+    """Return the record of the process whose handler, or callback, is running here, or None."""
     here = getcurrent()
     if type(here) is Worker:
+        if here.callbacks:
+            return here.behalf
         return here.stack[-1].target if here.stack else None
     cell: Cell | None = _elsewhere.get()
     return cell
@@ -138,7 +142,7 @@ def current_message() -> Promise | None:
     """Return the message whose handler is running here, or None."""
     here = getcurrent()
     if type(here) is Worker:
-        return here.stack[-1] if here.stack else None
+        return here.stack[-1] if here.stack and not here.callbacks else None
     runner = current_elsewhere()
     return None if runner is None else runner.message
 
@@ -182,19 +186,32 @@ def is_on_loop(thread: int) -> bool:
     return cell is not None and bool(cell.scheduler.thread == get_ident())
 
 
-class unparkable:  # noqa: N801 - reads as a statement
-    """Forbid waiting for the time of the block: a callback runs on somebody else's stack."""
+class on_behalf_of:  # noqa: N801 - reads as a statement
+    """Have a callback belong to the process that has given it, for the time of the block.
 
-    __slots__ = ("_worker",)
+    It runs on the stack of whoever settles the promise, and must not wait there.
+    """
+
+    __slots__ = ("_before", "_cell", "_worker")
+
+    def __init__(self, cell: Cell | None) -> None:
+        self._cell = cell
 
     def __enter__(self) -> None:
-        self._worker = current_worker()
-        if self._worker is not None:
-            self._worker.callbacks += 1
+        self._worker = worker = current_worker()
+        if worker is None:
+            self._before: Any = _elsewhere.set(self._cell)
+        else:
+            worker.callbacks += 1
+            self._before, worker.behalf = worker.behalf, self._cell
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._worker is not None:
-            self._worker.callbacks -= 1
+        worker = self._worker
+        if worker is None:
+            _elsewhere.reset(self._before)
+        else:
+            worker.callbacks -= 1
+            worker.behalf = self._before
 
 
 # ---- threads that give up their place while they wait

@@ -181,7 +181,8 @@ class Promise:
     def then(self, function: Callable[[Any], Any]) -> Promise:
         """Return a promise of ``function(answer)``; an error passes `function` by.
 
-        `function` runs on the node's loop and must not wait; it may return a promise.
+        `function` runs on the node's loop and must not wait; it may return a promise.  It belongs
+        to the process that gives it, whoever settles the promise: its timers die with that one.
         """
         if not callable(function):
             raise TypeError(f"then wants a function, not {function!r}")

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from splice.actor.context import Worker, unparkable
+from splice.actor.context import Worker, current_cell, on_behalf_of
 from splice.log import logger
 
 if TYPE_CHECKING:
@@ -168,15 +168,16 @@ class WorkerAbroad:
 class FutureWaiter:
     """A concurrent.futures.Future to be settled likewise."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_future", "_giver")
 
     def __init__(self, future: Future[Any]) -> None:
         self._future = future
+        self._giver = current_cell()
 
     def settled(self, promise: Promise) -> None:
         """Settle the future, which calls the user's callbacks on the spot."""
         try:
-            with unparkable():
+            with on_behalf_of(self._giver):
                 if promise.state == VALUE:
                     self._future.set_result(promise.value)
                 else:
@@ -187,17 +188,18 @@ class FutureWaiter:
 
 
 class Callback:
-    """A function of the user to be called."""
+    """A function to be called, on behalf of the process that gives it."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("_function", "_giver")
 
     def __init__(self, function: Callable[[Promise], Any]) -> None:
         self._function = function
+        self._giver = current_cell()
 
     def settled(self, promise: Promise) -> None:
         """Call the function."""
         try:
-            with unparkable():
+            with on_behalf_of(self._giver):
                 self._function(promise)
         except BaseException:
             # whatever it is, it must not end the handler that settled the promise
@@ -205,13 +207,14 @@ class Callback:
 
 
 class Then:
-    """A function of the user whose result settles another promise."""
+    """A function whose result settles another promise; on behalf of the process that gives it."""
 
-    __slots__ = ("_follower", "_function")
+    __slots__ = ("_follower", "_function", "_giver")
 
     def __init__(self, function: Callable[[Any], Any], follower: Promise) -> None:
         self._function = function
         self._follower = follower
+        self._giver = current_cell()
 
     def settled(self, promise: Promise) -> None:
         """Call the function with the answer and settle the follower."""
@@ -225,7 +228,7 @@ class Then:
             follower.reject(promise.error())
             return
         try:
-            with unparkable():
+            with on_behalf_of(self._giver):
                 value = self._function(promise.value)
         except BaseException as error:
             follower.reject(error)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.cell import Cell
 from splice.actor.combine import AllMade
-from splice.actor.context import current_cell
+from splice.actor.context import current_message
 from splice.actor.handlers import NamedHandler
 from splice.actor.info import ProcessInfo, info_of
 from splice.actor.process import Process
@@ -219,7 +219,8 @@ class Node:
         """End a process of this node at once.  Thread-safe."""
         if isinstance(target, Named):
             target = self.scheduler.directory.get(target.resource)
-        if target is current_cell():
+        message = current_message()
+        if message is not None and message.target is target:
             raise ProcessKilled(f"{target} killed itself")
         if target is not None:
             self.on_thread(self.scheduler.kill, target)
