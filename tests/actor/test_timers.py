@@ -153,3 +153,12 @@ def test_a_timer_says_what_it_does():
     assert repr(timer) == "<Timer Till 3.tick every 5 s>"
     timer.cancel()
     assert repr(timer) == "<Timer Till 3.tick every 5 s, over>"
+
+
+def test_a_scheduler_whose_loop_is_gone_has_no_timer_that_seems_to_run(world):
+    timers = world.scheduler.timers
+    timer = timers.after(1, print)
+    world.scheduler.abandon()
+    assert not timer.is_running
+    assert not timer.cancel()
+    assert not timers.after(1, print).is_running  # one more, on a loop that is closed

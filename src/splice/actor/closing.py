@@ -52,6 +52,7 @@ def abandon(scheduler: Scheduler) -> None:
     for cell in scheduler.directory.cells():
         abandon_process(cell)
     scheduler.threads.close()
+    scheduler.timers.close()
     if scheduler.on_abandon is not None:
         scheduler.on_abandon()
 
