@@ -54,7 +54,6 @@ BROAD_EXCEPTS = {
     "net/codec.py:encode": "__reduce__ and __getstate__ of a value",
     "net/culprit.py:_parts": "__repr__ and __reduce__ of what could not travel",
     "node/child.py:OsChild._call_back": "what the starter wants told of its child",
-    "node/node.py:Node._spawn_many": "the constructor of one of many",
     "node/hosting.py:NodeThread._live": "none: it is raised in the thread that starts the node",
     "node/node.py:_settle_by": "what another thread wants done; constructors run there",
     "testing/campaign.py:run_one": "none: a defect of splice, which is what it looks for",

@@ -210,29 +210,6 @@ class _Part:
         self._gathering.take(self._index, promise)
 
 
-class AllMade:
-    """Settles a promise with the answers of many, when the last of them has come."""
-
-    __slots__ = ("left", "made", "promises")
-
-    def __init__(self, promises: list[Promise], made: Promise) -> None:
-        self.promises = promises
-        self.left = iter(promises)
-        self.made = made
-
-    def settled(self, promise: Promise) -> None:
-        """Go on to the next that is pending, or settle."""
-        for waited in self.left:
-            if waited.state == PENDING:  # one whose constructor waits
-                waited.add_waiter(self)
-                return
-        errors = [e for p in self.promises if (e := p.exception()) is not None]
-        if errors:
-            self.made.reject(errors[0])
-        else:
-            self.made.resolve([p.value for p in self.promises])
-
-
 class _Anywhere:
     """Stands for a scheduler where a promise is settled from the start: all is done on the spot."""
 

@@ -24,7 +24,7 @@ from splice.actor.links import Down, extra_of
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class, tell
 from splice.actor.restart import comes_back
-from splice.actor.spawning import CONSTRUCT, depart, spawn
+from splice.actor.spawning import CONSTRUCT, depart, forsake, spawn
 from splice.errors import CannotWait, DeadlockError, DeliveryError, NodeLost
 from splice.log import logger
 from splice.uri import url
@@ -363,16 +363,6 @@ class FarSeat:
         if self._watch is not None:
             self._watch.cancel()
         if self._outpost is not None and not self.is_gone:
-            _stop(self._outpost)
+            self._outpost._sp_target.stop().add_done_callback(Promise.exception)
         elif self._outpost is None and self._making is not None:
-            self._making.add_done_callback(_stop_made)
-
-
-def _stop(outpost: Any) -> None:
-    outpost._sp_target.stop().add_done_callback(Promise.exception)
-
-
-def _stop_made(made: Promise) -> None:
-    """Stop an outpost that was made for a supervisor killed meanwhile."""
-    if made.exception() is None:
-        _stop(made.get())
+            forsake(self._making)  # made for a supervisor killed meanwhile

@@ -159,6 +159,16 @@ def made_of(making: Promise, function: Callable[[Any], Any]) -> Made:
     return made
 
 
+def forsake(made: Promise) -> None:
+    """Have the process that is promised stopped when it is made: nobody will know it."""
+    made.add_done_callback(_stop_made)
+
+
+def _stop_made(made: Promise) -> None:
+    if made.exception() is None:
+        made.get()._sp_target.stop().add_done_callback(Promise.exception)
+
+
 def _construct(
     cell: Cell, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Proxy:

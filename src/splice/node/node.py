@@ -21,7 +21,6 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.cell import Cell
-from splice.actor.combine import AllMade
 from splice.actor.context import current_message
 from splice.actor.handlers import NamedHandler
 from splice.actor.info import ProcessInfo, info_of
@@ -30,7 +29,7 @@ from splice.actor.promise import PENDING, Promise
 from splice.actor.proxy import AnyProxy, Proxy, proxy_class
 from splice.actor.scheduler import Scheduler
 from splice.actor.spawning import Made, spawn, stop
-from splice.config import GC_THRESHOLDS, MANY_PROCESSES, SPAWN_PORTION, Config
+from splice.config import GC_THRESHOLDS, MANY_PROCESSES, Config
 from splice.errors import Cancelled, ProcessKilled, SpliceError
 from splice.log import logger
 from splice.node.children import Children
@@ -39,6 +38,7 @@ from splice.node.current import rebuild_proxy
 from splice.node.dead_letters import DeadLetters
 from splice.node.exchange import Exchange
 from splice.node.fates import watch
+from splice.node.many import make_many
 from splice.node.remote import AGENT, Named, Remote, not_there
 from splice.node.room import Room
 from splice.uri import Resource, url
@@ -195,25 +195,7 @@ class Node:
         self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Promise:
         """Make `count` processes here; a promise of the list of proxies.  Thread-safe."""
-        return self.run_coroutine(partial(self._spawn_many, count, cls, args, kwargs))
-
-    async def _spawn_many(
-        self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> list[Any]:
-        proxies: list[Any] = []
-        errors: list[Exception] = []
-        for start in range(0, count, SPAWN_PORTION):
-            number = min(SPAWN_PORTION, count - start)
-            promises = [self.spawn(cls, args, kwargs, None) for _ in range(number)]
-            made = Promise(self.scheduler)
-            promises[-1].add_waiter(AllMade(promises, made))
-            try:
-                proxies += await made
-            except Exception as error:  # of a constructor; the others run all the same
-                errors.append(error)
-        if errors:
-            raise errors[0]
-        return proxies
+        return self.run_coroutine(partial(make_many, self, count, cls, args, kwargs))
 
     def kill(self, target: Any) -> None:
         """End a process of this node at once.  Thread-safe."""

@@ -16,7 +16,7 @@ from splice.actor.context import current_cell
 from splice.actor.handlers import NamedHandler
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class
-from splice.actor.spawning import made_of
+from splice.actor.spawning import forsake, made_of
 from splice.config import Config
 from splice.errors import (
     CannotWait,
@@ -302,7 +302,8 @@ class Runtime(Timing, Insight, Fates):
     ) -> View[Any]:
         """Make `count` processes in one go; a view of their proxies.
 
-        What one constructor raises, this raises, when all have run; ``sp_dest`` as in `spawn`.
+        What a constructor raises, this raises; those that were made are stopped then, and the rest
+        is not made.  ``sp_dest`` as in `spawn`.
         """
         if not isinstance(count, int) or count < 0:
             raise ValueError(f"spawn_many wants a number of processes, not {count!r}")
@@ -322,12 +323,20 @@ class Runtime(Timing, Insight, Fates):
         *args: Any,
         **kwargs: Any,
     ) -> View[Any]:
-        """Make one process on each of `destinations`; a view of the proxies, in order."""
-        made = [
-            self.spawn_nowait(what, *args, sp_dest=destination, **kwargs)
-            for destination in destinations
-        ]
-        return View(syncmany(made))
+        """Make one process on each of `destinations`; a view of the proxies, in order.
+
+        What one constructor raises, this raises; the other processes are stopped then.
+        """
+        made: list[Promise] = []
+        try:
+            for destination in destinations:
+                kwargs["sp_dest"] = destination
+                made.append(self.spawn_nowait(what, *args, **kwargs))
+            return View(syncmany(made))
+        except BaseException:  # Ctrl-C too: nobody would ever know of them
+            for promise in made:
+                forsake(promise)
+            raise
 
     def at(self, destination: Any) -> At:
         """Return what spawns on `destination`: the form of ``sp_dest`` that can be typed."""

@@ -1,0 +1,62 @@
+"""Many: makes many processes in one go, or none; the loop serves others in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from splice.actor.promise import ERROR, PENDING, Promise
+from splice.actor.spawning import forsake
+from splice.config import SPAWN_PORTION
+
+if TYPE_CHECKING:
+    from splice.node.node import Node
+
+
+async def make_many(
+    node: Node, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[Any]:
+    """Make `count` processes of `cls`; their proxies.  If one fails, those made are stopped."""
+    made: list[Any] = []
+    try:
+        for start in range(0, count, SPAWN_PORTION):
+            number = min(SPAWN_PORTION, count - start)
+            made += await _make_portion(node, number, cls, args, kwargs)
+    except BaseException:  # also that the node is shut down meanwhile
+        for proxy in made:
+            proxy._sp_target.stop()
+        raise
+    return made
+
+
+async def _make_portion(
+    node: Node, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[Any]:
+    promises = [node.spawn(cls, args, kwargs, None) for _ in range(count)]
+    all_made = Promise(node.scheduler)
+    promises[-1].add_waiter(_AllMade(promises, all_made))
+    await all_made
+    failed = [promise for promise in promises if promise.state == ERROR]
+    if failed:
+        for promise in promises:
+            forsake(promise)
+        raise failed[0].error()
+    return [promise.value for promise in promises]
+
+
+class _AllMade:
+    """Settles a promise when many are settled, one way or the other."""
+
+    __slots__ = ("_all_made", "_left")
+
+    def __init__(self, promises: Iterable[Promise], all_made: Promise) -> None:
+        self._left = iter(promises)
+        self._all_made = all_made
+
+    def settled(self, promise: Promise) -> None:
+        """Go on to the next that is pending, or settle."""
+        for waited in self._left:
+            if waited.state == PENDING:  # one whose constructor waits
+                waited.add_waiter(self)
+                return
+        self._all_made.resolve(None)
