@@ -40,7 +40,7 @@ BROAD_EXCEPTS = {
     "actor/supervisor.py:Supervisor._carry_out": "the constructor of a child",
     "actor/supervisor.py:_answering.handler": "the constructor of a child",
     "actor/spawning.py:_Construct.start": "the constructor of a process",
-    "actor/waiters.py:Callback.settled": "a done callback",
+    "actor/waiters.py:Callback._call": "a done callback",
     "actor/waiters.py:FutureWaiter.settled": "a callback of a future",
     "actor/waiters.py:Then._settle": "a function given to `then`",
     "errors.py:shown": "__repr__ of whatever a message to people names",

@@ -380,11 +380,22 @@ def longer(chain: str, promise: Promise) -> Promise:
     if chain == "gather":
         return gather([promise]).then(lambda values: values[0])
     following = Deferred(promise.scheduler)
-    following.set(promise)
+    if chain == "set":
+        following.set(promise)
+    else:
+        promise.add_done_callback(lambda settled: pass_on(settled, following))
     return following
 
 
-@pytest.mark.parametrize("chain", ["then", "gather", "set"])
+def pass_on(settled: Promise, following: Deferred) -> None:
+    error = settled.exception()
+    if error is None:
+        following.set(settled.get())
+    else:
+        following.fail(error)
+
+
+@pytest.mark.parametrize("chain", ["then", "gather", "set", "callback"])
 @pytest.mark.parametrize("fails", [False, True], ids=["a value", "an error"])
 def test_a_chain_of_promises_may_be_as_long_as_one_likes(
     world: World, chain: str, fails: bool

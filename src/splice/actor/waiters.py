@@ -59,8 +59,8 @@ def hand_on(messages: list[Promise]) -> None:
 
 
 DEEPEST: Final = 50
-"""Promises that may settle one another on one stack, at four frames each; a chain of thousands of
-`then` is settled in so many steps at a time."""
+"""Promises that may settle one another on one stack, at four frames each and those of a callback; a
+chain of thousands of `then` is settled in so many steps at a time."""
 
 
 class _Chain(threading.local):
@@ -198,6 +198,9 @@ class Callback:
 
     def settled(self, promise: Promise) -> None:
         """Call the function."""
+        in_turn(self._call, promise)
+
+    def _call(self, promise: Promise) -> None:
         try:
             with on_behalf_of(self._giver):
                 self._function(promise)
