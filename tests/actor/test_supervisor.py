@@ -1073,3 +1073,117 @@ def test_a_child_that_waits_for_its_own_end_ends(world):
     world.loop.advance(10)
     assert isinstance(gone.exception(), (ProcessStopped, DeadlockError))
     assert states(world, sup) == [("a", "stopped")]
+
+
+class Passing(Clerk):
+    """Has its supervisor asked by way of another process, on its own stack."""
+
+    def go(self, asker, sup, gate):
+        return asker.ask(sup, gate).get()
+
+    def go_behind(self, asker, sup, gate):
+        quietly(tell(asker.ask, sup, gate))
+        return asker.ready().get()
+
+
+class Asker(Process):
+    def __init__(self):
+        self.error = None
+
+    def ask(self, sup, gate):
+        gate.get()
+        try:
+            sup.which_children().get()
+        except DeadlockError as error:
+            self.error = error
+
+    def ready(self):
+        return self.error
+
+
+class Slow(Process):
+    def __init__(self, gate):
+        gate.get()
+
+
+def soon(world: World, promise: Any) -> Any:
+    """Wait no longer than a second: a supervisor that hangs looks again and again."""
+    quietly(promise)
+    world.loop.advance(1)
+    assert promise.done()
+    return promise.get()
+
+
+@pytest.mark.parametrize("by", ["go", "go_behind"])
+@pytest.mark.parametrize("is_first", [True, False], ids=["asked first", "asked last"])
+def test_what_a_killed_child_has_called_must_not_wait_for_its_supervisor(
+    world, by, is_first
+):
+    sup = world.spawn(Supervisor, children=[child(Passing, id="a")])
+    asker, gate = world.spawn(Asker), Deferred(world.scheduler)
+    busy = Deferred(world.scheduler)
+    one = proxy(world, sup, "a")
+    quietly(getattr(one, by)(asker, sup, gate))
+    world.settle()
+    if is_first:
+        sup.start_child(child(Slow, busy, id="b"))
+        world.settle()
+    world.kill(one)
+    world.loop.advance(0.1)
+    gate.set(None)
+    world.loop.advance(0.1)
+    busy.set(None)
+    assert soon(world, one.add()) == 1
+    assert "Supervisor" in str(soon(world, asker.ready()))
+
+
+class Early(Clerk):
+    """Asks its siblings at each start; those made later live at a restart only."""
+
+    def __init__(self, label, siblings, errors):
+        super().__init__(label)
+        for sibling in siblings:
+            try:
+                sibling.add().get()
+            except DeadlockError as error:
+                errors.append(error)
+
+    def go(self, middleman, sibling):
+        return middleman.pass_on(sibling).get()
+
+
+class Middleman(Process):
+    def pass_on(self, sibling):
+        return sibling.add().get()
+
+
+def test_a_child_does_not_wait_for_one_that_is_restarted_after_it(world):
+    siblings: list[Any] = []
+    errors: list[Any] = []
+    specs = [
+        child(Early, "a", siblings, errors, id="a"),
+        child(Clerk, "b", id="b"),
+    ]
+    sup = world.spawn(Supervisor, "one_for_all", children=specs)
+    siblings.append(proxy(world, sup, "b"))
+    quietly(proxy(world, sup, "a").fail())
+    world.settle()
+    assert soon(world, sup.count_children()).active == 2
+    assert "Supervisor" in str(errors[0])
+
+
+def test_what_a_killed_child_has_called_does_not_wait_for_one_restarted_after_it(
+    world,
+):
+    specs = [child(Early, "a", (), [], id="a"), child(Clerk, "b", id="b")]
+    sup = world.spawn(Supervisor, "one_for_all", children=specs)
+    one, other = (proxy(world, sup, each) for each in "ab")
+    gate, middleman = Deferred(world.scheduler), world.spawn(Middleman)
+    quietly(other.hold(gate))
+    world.settle()
+    quietly(one.go(middleman, other))
+    world.settle()
+    world.kill(one)
+    world.loop.advance(0.1)
+    gate.set(None)
+    assert soon(world, sup.count_children()).active == 2

@@ -851,3 +851,38 @@ def test_a_constructor_that_misses_another_node_is_tried_on_one_node_only(sim, n
     assert len(tries) == 1
     sim.run(one, lambda: runtime.sleep(LOSS))
     assert [processes(node).count("Outpost") for node in nodes] == [0, 1, 0]
+
+
+class Passing(Clerk):
+    """Has its supervisor asked by way of another process, on its own stack."""
+
+    def go(self, asker, sup):
+        return asker.ask(sup).get()
+
+
+class Asker(Process):
+    def ask(self, sup):
+        runtime.sleep(1)
+        try:
+            self.told_of = sup.which_children().get()
+        except DeadlockError:
+            self.told_of = "a ring"
+
+    def told(self):
+        return self.told_of
+
+
+def test_what_a_killed_child_has_called_must_not_wait_for_its_supervisor(sim, nodes):
+    one, two, _ = nodes
+
+    def scenario():
+        sup = runtime.spawn(Supervisor)
+        clerk = runtime.spawn(Passing, sp_super=sup, sp_dest=two.address)
+        asker = runtime.spawn(Asker, sp_dest=two.address)
+        clerk.go(asker, sup).add_done_callback(lambda went: went.exception())
+        runtime.sleep(0.5)
+        runtime.kill(clerk)
+        runtime.sleep(20)
+        return clerk.add().get(1), asker.told().get(1)
+
+    assert sim.run(one, scenario) == (1, "a ring")

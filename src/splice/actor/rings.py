@@ -9,6 +9,8 @@
 `far_ends` is for rings over several nodes, which `splice.node.prober` finds: it says where the
 waits of one node lead to another.
 
+Mail that waits for the next life of a process is held up by the supervisor that shall restart it.
+
 A wait with a timeout closes no ring, it ends by itself; neither does one for a `Deferred`, which
 anybody may settle.  The timeout of an async handler (``asyncio.timeout``, a scope of anyio) is only
 a timer of the loop: timers are looked at when a ring was found, and not before.
@@ -201,6 +203,10 @@ def _debtor(waited: Promise) -> tuple[list[Promise], Any, Promise | None]:
     target: Any = waited.target
     if not target.is_near or target.scheduler.thread != get_ident():
         return [], None, None
+    while getattr(target.runner, "kept", None) is not None:
+        target = target.extra.keeper.supervisor  # which has to restart it first
+        if not target.is_near:
+            return [], None, None
     runner = target.runner
     if type(runner) is Worker:
         following = None if runner.has_timeout else runner.waiting

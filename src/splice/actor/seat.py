@@ -18,12 +18,13 @@ from typing import Any, ClassVar, Final, Protocol, cast
 
 from splice.actor.cell import Cell
 from splice.actor.childspec import ChildSpec
-from splice.actor.context import current_worker
+from splice.actor.context import Worker, current_worker
 from splice.actor.endings import is_unwound, kill, release, revive
 from splice.actor.links import Down, extra_of
-from splice.actor.promise import Promise
+from splice.actor.promise import PENDING, Promise
 from splice.actor.proxy import Proxy, proxy_class, tell
 from splice.actor.restart import comes_back
+from splice.actor.rings import check_ring
 from splice.actor.spawning import CONSTRUCT, depart, forsake, spawn
 from splice.errors import CannotWait, DeadlockError, DeliveryError, NodeLost
 from splice.log import logger
@@ -165,14 +166,32 @@ class NearSeat:
                 f"{cell} cannot be restarted from under its own handler, which has led here; "
                 "tell somebody else to ask for it"
             )
-        while worker is not None and not is_unwound(cell):
-            cell.scheduler.sleep(worker, UNWINDING_SECONDS)
+        if worker is not None:
+            self._see_out_last_life(worker)
         if spec.name is not None and cell.runner.kept is None:
             cell.scheduler.directory.check_name(spec.name)
         message = Promise(cell, CONSTRUCT, (spec.cls, spec.args, spec.kwargs))
         revive(cell, message)
         message.get()
         self._runs()
+
+    def _see_out_last_life(self, worker: Worker) -> None:
+        """Wait until no handler of the last life stands on a stack any more.
+
+        What it has called still stands above it, and is told if it would wait for us.
+        """
+        cell = self.cell
+        while not is_unwound(cell):
+            last: Worker = cell.runner.runner
+            above = last.stack[[m.target for m in last.stack].index(cell) + 1 :]
+            try:
+                if above and above[0].state == PENDING:
+                    above[0].wait(None)
+                elif last.waiting is not None and not last.has_timeout:
+                    check_ring(worker, last.waiting)
+            except DeadlockError as error:
+                cell.scheduler.inject(last, error)
+            cell.scheduler.sleep(worker, UNWINDING_SECONDS)
 
     def _runs(self) -> None:
         self.is_running = True
