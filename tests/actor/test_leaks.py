@@ -5,15 +5,18 @@ import gc
 from collections import Counter
 from types import FrameType, TracebackType
 from typing import Any
+from weakref import ref
 
 import pytest
 from greenlet import greenlet
 
 from splice.actor.cell import Cell
+from splice.actor.childspec import child
 from splice.actor.coroutine import AsyncCoroutine, Coroutine
 from splice.actor.deferred import Deferred
 from splice.actor.process import Process
 from splice.actor.promise import Promise
+from splice.actor.supervisor import Supervisor
 from splice.errors import Exit, TimeoutError
 from splice.testing.actors import Actor, World
 
@@ -164,3 +167,23 @@ def test_it_needs_no_collector_for_that(world: World, story: Any) -> None:
 
 def promises() -> list[Promise]:
     return [thing for thing in gc.get_objects() if isinstance(thing, Promise)]
+
+
+class Hoarder(Process):
+    """Fails while it holds something."""
+
+    def fail(self, told):
+        held = Deferred(self._sp_cell.scheduler)
+        told.append(ref(held))
+        raise ValueError("broken")
+
+
+def test_a_restarted_child_keeps_nothing_of_its_last_end(world: World) -> None:
+    sup = world.spawn(Supervisor, children=[child(Hoarder, id="a")])
+    [info] = world.wait(sup.which_children())
+    told: list[Any] = []
+    info.proxy.fail(told).add_done_callback(lambda _: None)
+    world.loop.advance(1)
+    assert world.wait(sup.count_children()).active == 1
+    gc.collect()
+    assert told[0]() is None

@@ -38,7 +38,7 @@ class Child:
         address: of its node; None for that of its supervisor.
         is_restarting: it is about to be restarted.
         has_failed: it has ended, and its supervisor has not seen to it yet.
-        reason: why it has ended then.
+        reason: why it has ended then; an error may hold much.
     """
 
     def __init__(
@@ -142,6 +142,12 @@ class Child:
         self.has_failed, self.reason = True, reason
         self._on_end(self)
 
+    def see_to(self) -> Any:
+        """Take note that its supervisor sees to its end now; returns the reason."""
+        reason, self.reason = self.reason, None
+        self.has_failed = False
+        return reason
+
     def stop(self, *, will_return: bool) -> None:
         """End it, in the time it has; with `will_return` its mail waits for the next life."""
         self.see_out(self.stop_nowait(will_return=will_return))
@@ -158,7 +164,8 @@ class Child:
 
     def stop_nowait(self, *, will_return: bool) -> Promise | None:
         """Like `stop`, and return what to wait for at once; None when it has ended."""
-        self.is_restarting = self.has_failed = False
+        self.is_restarting = False
+        self.see_to()
         return self.seat.stop(will_return=will_return)
 
     def orphan(self) -> None:

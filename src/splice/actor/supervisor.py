@@ -272,7 +272,7 @@ class Supervisor(Process):
             self._has_ended(found)
             return
         # of its last end: this may have been sent for an earlier one, and again since
-        found.has_failed, reason = False, found.reason
+        reason = found.see_to()
         if found.spec.dest and abroad(self._sp_cell).is_leaving:
             return  # the nodes that this one has forked go first
         now = self._sp_cell.scheduler.loop.time()
