@@ -1187,3 +1187,42 @@ def test_what_a_killed_child_has_called_does_not_wait_for_one_restarted_after_it
     world.loop.advance(0.1)
     gate.set(None)
     assert soon(world, sup.count_children()).active == 2
+
+
+class Shop(Supervisor):
+    """Starts children by itself, in handlers of its own."""
+
+    def open(self, spec):
+        try:
+            return self.start_child(spec)
+        except ValueError as error:
+            return f"refused: {error}"
+
+    def close(self, key):
+        self.terminate_child(key)
+        self.delete_child(key)
+        return self.count_children().specs
+
+
+class Unborn(Process):
+    def __init__(self):
+        raise ValueError("not today")
+
+
+def test_a_supervisor_calls_its_own_handlers_like_methods(world):
+    shop = world.spawn(Shop)
+    assert world.wait(shop.open(child(Unborn, id="a"))) == "refused: not today"
+    till = world.wait(shop.open(child(Clerk, id="b")))
+    assert world.wait(till.add()) == 1
+    assert world.wait(shop.close("b")) == 0
+
+
+def test_a_call_that_a_supervisor_refuses_is_no_failure_of_a_supervised_one(world):
+    above = world.spawn(Supervisor, children=[child(Shop, id="shop")])
+    shop = proxy(world, above, "shop")
+    with pytest.raises(ValueError, match="not today"):
+        world.wait(shop.start_child(child(Unborn, id="a")))
+    with pytest.raises(NoSuchChild):
+        world.wait(shop.terminate_child("a"))
+    assert world.wait(above.which_children())[0].proxy == shop
+    assert world.wait(shop.count_children()).specs == 0

@@ -282,7 +282,7 @@ class NamedHandler(Handler):
         return scheduler.handle(cell, message)
 
 
-class _Hook(Handler):
+class Hook(Handler):
     """A plain hook: what the engine tells a process, and only the one that lives now."""
 
     __slots__ = ()
@@ -300,7 +300,7 @@ class _BlockingHook(BlockingHandler):
 
 
 _HOOKS: Final[dict[type, type[Handler]]] = {
-    Handler: _Hook,
+    Handler: Hook,
     AsyncHandler: _AsyncHook,
     BlockingHandler: _BlockingHook,
 }

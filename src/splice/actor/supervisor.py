@@ -19,9 +19,9 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from splice.actor.cell import Cell
 from splice.actor.childspec import ChildCounts, ChildInfo, ChildSpec
-from splice.actor.context import current_worker
+from splice.actor.context import current_message, current_worker
 from splice.actor.family import Family
-from splice.actor.handlers import Handler
+from splice.actor.handlers import Handler, Hook
 from splice.actor.links import extra_of
 from splice.actor.process import Process
 from splice.actor.promise import Promise, Tell
@@ -48,13 +48,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _answering(function: F) -> F:
-    """Have a handler answer with what it raises: that is no failure of the supervisor."""
+    """Have a handler answer with what it raises: that is no failure of the supervisor.
+
+    Called by another handler of the same supervisor it raises like any method.
+    """
 
     @wraps(function)
     def handler(self: Supervisor, *args: Any, **kwargs: Any) -> Any:
         try:
             return function(self, *args, **kwargs)
         except Exception as error:
+            message = current_message()
+            if (
+                message is None
+                or getattr(message.handler, "function", 0) is not handler
+            ):
+                raise
             failure = Promise(self._sp_cell.scheduler)
             failure.reject(error)
             return failure
@@ -357,15 +366,8 @@ class Supervisor(Process):
                 return
 
 
-class _Own(Handler):
-    """A message of a supervisor to itself: no dead letter when it has ended before."""
-
-    __slots__ = ()
-    is_mail = False
-
-
-_ENDED: Final = _Own("child_ended", Supervisor._ended, is_plain=True)
-_AGAIN: Final = _Own("child_again", Supervisor._again, is_plain=True)
+_ENDED: Final = Hook("child_ended", Supervisor._ended, is_plain=True)
+_AGAIN: Final = Hook("child_again", Supervisor._again, is_plain=True)
 
 
 def _checked(children: Sequence[ChildSpec]) -> list[ChildSpec]:
