@@ -886,3 +886,44 @@ def test_what_a_killed_child_has_called_must_not_wait_for_its_supervisor(sim, no
         return clerk.add().get(1), asker.told().get(1)
 
     assert sim.run(one, scenario) == (1, "a ring")
+
+
+URLS: dict[str, Any] = {}
+
+
+class Early(Clerk):
+    """Asks a sibling at each start but the first, when there is none yet."""
+
+    def __init__(self, label):
+        super().__init__(label)
+        if label in URLS:
+            try:
+                runtime.connect(URLS[label]).add().get()
+            except DeadlockError as error:
+                LOG.append(f"ring: {error}")
+
+
+PLACES = ["near", "at home", "on two", "on three"]
+
+
+@pytest.mark.parametrize("late", range(4), ids=PLACES)
+@pytest.mark.parametrize("early", range(4), ids=PLACES)
+def test_a_child_does_not_wait_for_one_that_is_restarted_after_it(
+    sim, nodes, early, late
+):
+    def scenario():
+        where = [None, *(node.address for node in nodes)]
+        sup = runtime.spawn(Supervisor, strategy="one_for_all", intensity=5)
+        sync(sup.start_child(child(Early, "a", id="a", sp_dest=where[early])))
+        late_one = sync(sup.start_child(child(Clerk, id="b", sp_dest=where[late])))
+        URLS["a"] = str(late_one.sp_url)
+        try:
+            late_one.fail().exception()
+            runtime.sleep(60)
+            assert late_one.add().get(5) > 0
+            return sup.count_children().get(5).active
+        finally:
+            URLS.clear()
+
+    assert sim.run(nodes[0], scenario) == 2
+    assert any(line.startswith("ring: ") for line in LOG)

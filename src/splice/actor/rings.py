@@ -179,6 +179,8 @@ def far_ends(
         if settled_by is not None:
             others = settled_by if type(settled_by) is list else [settled_by]
             to_do.extend((other, before) for other in others)
+        elif (sign := _sign_of_restart(target)) is not None:
+            to_do.append((sign, before))
         elif target.is_near:
             handlers, runner, following = _debtor(waited)
             if following is not None and id(runner) not in seen:
@@ -196,6 +198,17 @@ def _way(steps: list[_Step], index: int) -> list[Wait]:
         wait, index = steps[index]
         way.insert(0, wait)
     return way
+
+
+def _sign_of_restart(target: Any) -> Promise | None:
+    """Return what a far supervisor owes that shall restart `target`, whose mail waits for that."""
+    while target.is_near and getattr(target.runner, "kept", None) is not None:
+        keeper = target.extra.keeper
+        if not keeper.supervisor.is_near:
+            sign: Promise = keeper.sign()
+            return sign
+        target = keeper.supervisor
+    return None
 
 
 def _debtor(waited: Promise) -> tuple[list[Promise], Any, Promise | None]:

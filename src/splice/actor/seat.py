@@ -20,6 +20,7 @@ from splice.actor.cell import Cell
 from splice.actor.childspec import ChildSpec
 from splice.actor.context import Worker, current_worker
 from splice.actor.endings import is_unwound, kill, release, revive
+from splice.actor.handlers import NamedHandler
 from splice.actor.links import Down, extra_of
 from splice.actor.promise import PENDING, Promise
 from splice.actor.proxy import Proxy, proxy_class, tell
@@ -32,6 +33,8 @@ from splice.uri import url
 
 UNWINDING_SECONDS: Final = 0.001
 """Seconds between two looks whether a killed handler is unwound: that takes one turn."""
+
+_SIGN: Final = NamedHandler("count_children")
 
 _log = logger("actor")
 
@@ -111,6 +114,7 @@ class NearSeat:
         self.supervisor = supervisor or owner
         self._cell: Cell | None = None
         self._will_return = False
+        self._sign: Promise | None = None
         self.is_running = False
         self.ending: Promise | None = None
 
@@ -130,6 +134,16 @@ class NearSeat:
             self.is_running = False
             self._will_return = comes_back(self._spec.restart, reason)
             self._on_end(reason)
+
+    def sign(self) -> Promise:
+        """Ask its far supervisor for a sign: while that is busy, all that waits here waits for it.
+
+        So the search for rings over nodes finds its way to the supervisor.
+        """
+        if self._sign is None or self._sign.done():
+            self._sign = self.supervisor.ask(_SIGN, (), None)
+            self._sign.add_done_callback(Promise.exception)
+        return self._sign
 
     # ---- Seat
 

@@ -45,10 +45,10 @@ class Outpost(Process):
         cell = self._sp_cell
         self._end = _unseen()
         self._has_begun = False
-        whose = supervisor._sp_target
+        node: Any = cell.scheduler.home
+        whose = _unhindered(node, supervisor._sp_target)
         self._seat = NearSeat(cell, spec, self._has_ended, supervisor=whose)
         extra_of(cell).at_end = self._orphan
-        node: Any = cell.scheduler.home
         watch(node, whose, owner=cell).add_done_callback(self._is_left)
 
     def begin(self) -> Proxy:
@@ -121,11 +121,13 @@ def establish(node: Node, address: str, supervisor: Cell, spec: ChildSpec) -> Pr
     owner = node.proxy_of(supervisor)
     made: Promise = agent.ask(_SPAWN, (Outpost, (owner, spec), {}, None), None)
 
-    def unhindered(proxy: Proxy) -> Proxy:
-        target = proxy._sp_target
-        if not isinstance(target, Remote):  # on this very node, by its name
-            return proxy
-        there = Remote(node, target.url, waits=False, hurries=True)
-        return proxy_class(Outpost)(there)
+    return made.then(
+        lambda proxy: proxy_class(Outpost)(_unhindered(node, proxy._sp_target))
+    )
 
-    return made.then(unhindered)
+
+def _unhindered(node: Node, target: Any) -> Any:
+    """Return a target whose messages wait for no room and no credit."""
+    if not isinstance(target, Remote):  # on this very node
+        return target
+    return Remote(node, target.url, waits=False, hurries=True)
