@@ -193,6 +193,26 @@ def test_progress_of_no_known_kind_is_refused(c: Session) -> None:
         c.map(double, [1], progress="yes")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [3, "x", (ValueError, 3), (int,)])
+def test_what_is_retried_on_are_classes_of_errors(c: Session, wrong: object) -> None:
+    with pytest.raises(TypeError, match="retry_on is a tuple of classes of errors"):
+        c.map(double, [1], retry_on=wrong)  # type: ignore[arg-type]
+
+
+def test_one_class_of_errors_may_stand_alone(c: Session) -> None:
+    assert c.map(double, [1], retry_on=ValueError) == [2]  # type: ignore[arg-type]
+
+
+def test_a_chunksize_is_a_number(c: Session) -> None:
+    with pytest.raises(TypeError, match="chunksize is a number of items, not 'x'"):
+        c.map(double, [1], chunksize="x")  # type: ignore[arg-type]
+
+
+def test_what_every_worker_is_to_call_is_a_function(c: Session) -> None:
+    with pytest.raises(TypeError, match="apply wants a function, not 3"):
+        c.apply(3)  # type: ignore[arg-type]
+
+
 # ---- workers
 
 

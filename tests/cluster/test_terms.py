@@ -158,3 +158,16 @@ def test_who_is_tired_of_waiting_for_workers_leaves_none_behind() -> None:
     before = len(runtime.node.children)
     asyncio.run(main())
     assert len(runtime.node.children) == before
+
+
+def test_an_init_that_is_no_function_is_refused_before_a_worker_is_started() -> None:
+    with pytest.raises(TypeError, match="init wants a function, not 3"):
+        session(init=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="init wants a function, not 3"):
+        runtime.fork(1, init=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("deny", [3, "numpy", None])
+def test_what_is_denied_is_a_collection_of_names(deny: Any) -> None:
+    with pytest.raises(TypeError, match="deny is a collection of names, not"):
+        session(deny=deny)

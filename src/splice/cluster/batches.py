@@ -149,6 +149,8 @@ class Cutter:
     """
 
     def __init__(self, items: Iterable[Any], *, chunksize: int | None = None) -> None:
+        if chunksize is not None and not isinstance(chunksize, int):
+            raise TypeError(f"chunksize is a number of items, not {chunksize!r}")
         if chunksize is not None and chunksize < 1:
             raise ValueError(f"chunksize is at least 1 or None, got {chunksize}")
         self.pace = Pace()

@@ -189,6 +189,7 @@ class Maps:
             raise TypeError(f"a map wants a function, not {function!r}")
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
+        retry_on = _errors(retry_on)
         if timeout is not None:
             if chunksize not in (None, 1):
                 raise ValueError("items with a timeout travel singly: no chunksize")
@@ -208,6 +209,14 @@ class Maps:
             **kind,
         )
         return MapRun(self._node, self._hub, work, cutter, progress_for(progress))
+
+
+def _errors(given: Any) -> tuple[type[BaseException], ...]:
+    """Return the classes that `retry_on` names: several or one."""
+    errors = given if isinstance(given, tuple) else (given,)
+    if not all(isinstance(e, type) and issubclass(e, BaseException) for e in errors):
+        raise TypeError(f"retry_on is a tuple of classes of errors, not {given!r}")
+    return errors
 
 
 class _AsyncMap:

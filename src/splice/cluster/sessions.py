@@ -30,6 +30,7 @@ from splice.cluster.terms import Terms, check_count
 from splice.cluster.work import Call, Calls, SealedCall
 from splice.errors import Cancelled, CannotWait, SpliceError
 from splice.node.current import current_node, node_here
+from splice.node.given import check_callable
 from splice.node.leaving import Stage, before_leaving, forget
 from splice.node.runtime import runtime
 from splice.node.view import View
@@ -191,8 +192,7 @@ class Session(Maps):
             UnpicklableError: the function or an argument cannot travel.
         """
         self._check_open()
-        if not callable(function):
-            raise TypeError(f"submit wants a function, not {function!r}")
+        check_callable("submit", function)
         options = self._usual
         if sp_retries is not options.retries or sp_timeout is not None:
             options = Calls(retries=sp_retries, timeout=sp_timeout)
@@ -220,6 +220,7 @@ class Session(Maps):
             KeyboardInterrupt: Ctrl-C; the work is stopped, not only the waiting.
         """
         self._check_open()
+        check_callable("apply", function)
         packed = pack((function, args, kwargs))
         calls: list[SealedCall] = []
         try:

@@ -23,6 +23,7 @@ from splice.cluster.records import Prelude
 from splice.cluster.source import LocalSource, WorkerSource
 from splice.cluster.worker import work_in
 from splice.net.codec import encode
+from splice.node.given import check_callable
 from splice.shipping.answers import MAX_UNIT_BYTES, Ship
 from splice.shipping.shipment import Shipment
 
@@ -59,7 +60,7 @@ class Terms:
             limit; for executors and pools.
 
     Raises:
-        TypeError: `name` is no text.
+        TypeError: `name` is no text, `init` no function, or `deny` no collection of names.
         ValueError: `worker_count` is not positive, or `work_dir` is no folder.
     """
 
@@ -83,6 +84,10 @@ class Terms:
             )
         if self.worker_count is not None:
             check_count(self.worker_count)
+        if self.init is not None:
+            check_callable("init", self.init)
+        if isinstance(self.deny, str) or not isinstance(self.deny, Collection):
+            raise TypeError(f"deny is a collection of names, not {self.deny!r}")
         is_local = self.master_address is None
         if self.work_dir is not None and is_local and not Path(self.work_dir).is_dir():
             raise ValueError(

@@ -147,6 +147,8 @@ class Runtime(Timing, Insight, Fates):
         """
         if not isinstance(count, int) or count < 0:
             raise ValueError(f"fork wants a number of nodes, not {count!r}")
+        if init is not None:
+            check_callable("init", init)
         node = self.node
         children = node.children.fork(count, init)
         try:
