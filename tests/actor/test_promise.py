@@ -15,6 +15,7 @@ from splice.actor.deferred import Deferred
 from splice.actor.process import Process
 from splice.actor.promise import Promise
 from splice.actor.proxy import tell
+from splice.actor.waiters import DEEPEST
 from splice.errors import Cancelled, CannotWait, ProcessStopped, TimeoutError
 from splice.testing.actors import World
 
@@ -433,6 +434,23 @@ def test_a_long_chain_can_be_waited_for_by_a_handler_and_thrown_away(
     gc.collect()
     [record] = caplog.records  # the last of the chain has failed, and nobody looked
     assert "nobody looked at the failure" in record.message
+
+
+@pytest.mark.parametrize("before", range(DEEPEST - 3, DEEPEST + 3))
+def test_what_is_gathered_at_the_end_of_a_chain_is_settled_once(
+    world: World, before: int
+) -> None:
+    first = last = Deferred(world.scheduler)
+    for _ in range(before):
+        last = last.then(lambda value: value)
+    gathered = gather([last])
+    told: list[Any] = []
+    gathered.add_done_callback(lambda promise: told.append(promise.exception()))
+    last.add_done_callback(lambda _: gathered.cancel_nowait())
+    first.set(1)
+    world.settle()
+    [error] = told
+    assert gathered.exception() is error
 
 
 def test_a_done_callback_gets_the_promise(world: World) -> None:

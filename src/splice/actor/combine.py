@@ -187,10 +187,12 @@ class _Gathering:
             self._failures[index] = part.error()
         else:
             self._answers[index] = part.value
-        if self._left == 0 and self._promise.state == PENDING:
+        if self._left == 0:
             in_turn(self._settle, part)
 
     def _settle(self, _last: Promise) -> None:
+        if self._promise.state != PENDING:  # cancelled since
+            return
         if self._failures:
             self._promise.reject(self._failures[min(self._failures)])
         else:
