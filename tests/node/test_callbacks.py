@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from splice import Deferred, Down, Exit, Process, runtime, sync
+from splice import CannotWait, Deferred, Down, Exit, Process, runtime, sync
 from splice.testing.simulation import Simulation
 
 
@@ -69,6 +69,11 @@ class Giver(Worker):
 
     def _kill(self, whom: Any) -> None:
         runtime.kill(whom)
+
+    def _sleep(self, whom: Any) -> None:
+        with pytest.raises(CannotWait, match="would stop the node"):
+            runtime.sleep(5)
+        self.notes.append("awake")
 
 
 @pytest.fixture
@@ -173,6 +178,18 @@ def test_a_callback_can_kill_the_process_that_gave_it(
         return runtime.monitor(giver).get(5).reason, sync(worker.note("well"))
 
     assert sim.run(sim.node(), scenario) == ("noproc", ["well"])
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("given", GIVEN)
+def test_a_callback_cannot_sleep_on_the_stack_of_another(
+    sim: Simulation, given: str, how: str
+) -> None:
+    def scenario() -> Any:
+        worker, giver = settle(given, how, "sleep")
+        return worker.note("well").get(1), giver.note("well").get(1)
+
+    assert sim.run(sim.node(), scenario) == (["well"], ["awake", "well"])
 
 
 def test_a_callback_that_no_process_has_given_belongs_to_none(sim: Simulation) -> None:

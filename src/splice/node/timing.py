@@ -5,14 +5,13 @@ A timer belongs to the current node, near or far as its target may be, and sends
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.cell import Cell
-from splice.actor.context import current_cell, current_worker
+from splice.actor.context import current_cell, current_worker, is_on_loop
 from splice.actor.endings import life_of, will_return
 from splice.actor.promise import Promise
 from splice.actor.timers import Timer
@@ -86,11 +85,11 @@ class Timing:
         """
         seconds = max(0.0, seconds_of(seconds, "what sleep waits"))
         worker = current_worker()
-        if worker is not None:
+        if worker is not None and not worker.callbacks:
             worker.scheduler.sleep(worker, seconds)
             return
         node = current_node()
-        if node is not None and threading.get_ident() == node.scheduler.thread:
+        if is_on_loop(0 if node is None else node.scheduler.thread):
             raise CannotWait(
                 "sleeping here would stop the node's loop; await asyncio.sleep"
             )
