@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from splice import CannotWait, Deferred, Down, Exit, Process, runtime, sync
+from splice import (
+    CannotWait,
+    Deferred,
+    Down,
+    Exit,
+    Process,
+    ProcessStopped,
+    Supervisor,
+    child,
+    runtime,
+    sync,
+)
 from splice.testing.simulation import Simulation
 
 
@@ -165,6 +176,53 @@ def test_a_callback_can_kill_the_process_that_settled_its_promise(
         return runtime.monitor(worker).get(5).reason
 
     assert sim.run(sim.node(), scenario) == "noproc"
+
+
+class Busy(Worker):
+    """Goes on when it has kept its promise, over one wait after the other."""
+
+    def __init__(self, seen: list[Any]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def finish_and_sleep(self) -> None:
+        try:
+            self._go_on(lambda: runtime.sleep(1))
+        finally:
+            runtime.sleep(1)
+            self.seen.append("unwound")
+
+    def finish_and_ask(self) -> None:
+        asked = runtime.spawn(Worker)
+        self._go_on(lambda: asked.note("asked").get())
+
+    def finish_and_idle(self) -> None:
+        self.promised.pop().set("done")
+
+    def _go_on(self, wait: Any) -> None:
+        self.promised.pop().set("done")
+        for number in range(20):
+            wait()
+            self.seen.append(number)
+
+
+@pytest.mark.parametrize("given", GIVEN)
+@pytest.mark.parametrize("on", ["sleep", "ask", "idle"])
+def test_one_that_is_killed_by_a_callback_on_its_own_stack_goes_on_no_further(
+    sim: Simulation, given: str, on: str
+) -> None:
+    seen: list[Any] = []
+
+    def scenario() -> Any:
+        sup = runtime.spawn(Supervisor, children=[child(Busy, seen)])
+        worker = sup.which_children().get()[0].proxy
+        giver = runtime.spawn(Giver)
+        sync(getattr(giver, given)(worker, "work_later", "kill", worker))
+        went = getattr(worker, f"finish_and_{on}")().exception()
+        return type(went), worker.note("in the next life").get(5)
+
+    assert sim.run(sim.node(), scenario) == (ProcessStopped, ["in the next life"])
+    assert seen == (["unwound"] if on == "sleep" else [])
 
 
 @pytest.mark.parametrize("given", GIVEN)

@@ -21,7 +21,7 @@ from __future__ import annotations
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from greenlet import GreenletExit
+from greenlet import GreenletExit, getcurrent
 
 from splice.actor.context import Ended, Worker, context_of
 from splice.actor.promise import PENDING, TAKEN_OUT, Promise, Tell
@@ -253,10 +253,20 @@ def kill(cell: Cell, reason: Any = "killed") -> None:
             if message.target is cell:
                 _reject_at_hand(message, reason)
         if runner.stack and runner.stack[-1].target is cell:
-            scheduler.inject(runner, ProcessKilled(f"{cell} was killed"))
+            if runner is getcurrent():  # by a callback on its own stack
+                scheduler.loop.call_soon(_unwind, runner, runner.stack[-1])
+            else:
+                _unwind(runner, runner.stack[-1])
     elif hasattr(runner, "is_here"):
         _reject_at_hand(runner.message, reason)
         runner.cancel()
+
+
+def _unwind(worker: Worker, message: Promise) -> None:
+    """Have a handler end that waits; one that is called by it is let finish before."""
+    if worker.stack and worker.stack[-1] is message:
+        error = ProcessKilled(f"{message.target} was killed")
+        worker.scheduler.inject(worker, error)
 
 
 def abandon(cell: Cell) -> None:
