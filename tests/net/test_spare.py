@@ -1,5 +1,7 @@
 """The memory of large buffers is used again, once nobody else refers to it."""
 
+import os
+
 import numpy as np
 import psutil
 import pytest
@@ -79,6 +81,16 @@ def test_what_could_never_be_kept_takes_memory_only_as_it_is_written_to(spares):
     assert (len(giant), giant[0], giant[-1]) == (2**32, 0, 1)
     assert resident() - before < 2**24
     assert spares.kept_bytes == 0
+
+
+def test_what_is_mapped_is_not_shared_with_a_copy_made_by_fork(spares):
+    giant = spares.take(KEPT_BYTES + 1)
+    copy = os.fork()
+    if not copy:
+        giant[0] = 1
+        os._exit(0)
+    os.waitpid(copy, 0)
+    assert giant[0] == 0
 
 
 def test_no_more_is_kept_than_allowed_and_what_is_beyond_is_had_all_the_same(spares):

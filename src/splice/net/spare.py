@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from math import inf
-from mmap import mmap
+from mmap import MAP_PRIVATE, mmap
 from threading import Lock
 from typing import Final
 
@@ -118,7 +118,8 @@ class Spares:
 
 def _mapped(size: int) -> memoryview:
     try:
-        return memoryview(mmap(-1, size))
+        # private: a copy made by os.fork writes into a copy of it, as into all other memory
+        return memoryview(mmap(-1, size, flags=MAP_PRIVATE))
     except OSError as error:
         raise MemoryError(f"{size} bytes: {error}") from error
 
