@@ -110,3 +110,39 @@ def test_a_supervisor_restarts_a_far_child_that_is_buried_in_mail(
         return [info.state for info in sup.which_children().get()]
 
     assert sim.run(one, scenario) == ["running", "running"]
+
+
+class Heavy(Process):
+    """Takes much memory to be made."""
+
+    def __init__(self, part: Any) -> None:
+        """Drop it."""
+
+
+class Killer(Process):
+    def kill(self, other: Any) -> None:
+        runtime.kill(other)
+
+
+@pytest.mark.parametrize("uses_all", ["small mail", "a giant"])
+def test_who_waits_for_ever_can_be_killed_from_afar_when_all_credit_is_used(
+    sim: Simulation, uses_all: str
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> None:
+        far = {"sp_dest": two.address}
+        buried = runtime.spawn(Digger, **far)
+        buried.wait(runtime.spawn(Gate)).add_done_callback(Promise.exception)
+        outbound = one.peers.known()[0].outbound
+        while outbound.spent < outbound.credit:
+            giant = bytearray(3 * FIRST_CREDIT)
+            tell(buried.take, giant if uses_all == "a giant" else PART)
+            runtime.sleep(1)
+        if uses_all == "a giant":  # this one waits for credit, but not for its own
+            heavy = runtime.spawn_nowait(Heavy, bytearray(2 * FIRST_CREDIT), **far)
+            heavy.add_done_callback(Promise.exception)
+            runtime.sleep(1)
+        runtime.spawn(Killer).kill(buried).get(timeout=20)
+
+    sim.run(one, scenario)

@@ -133,8 +133,8 @@ class Outbound:
 
     @property
     def is_stuck(self) -> bool:
-        """Mail waits for the receiver, which has credit for no more of it."""
-        return bool(self.mail or self.bulk.waiting) and self.spent >= self.allowed
+        """The receiver has credit for no more mail; what is spared does not help large one."""
+        return self.spent >= self.credit
 
     @property
     def will_go(self) -> bool:
@@ -163,10 +163,9 @@ class Outbound:
 
     @property
     def is_heard(self) -> bool:
-        """Nothing waits, and no acknowledgement that somebody wants to know of."""
-        return not (
+        """All was given to the connection, and acknowledged where somebody asks for that."""
+        return self.is_told and not (
             self.mail
-            or self.prompt
             or self.bulk.waiting
             or any(m.delivery is not None for f in self.flights for m in f.messages)
         )
