@@ -602,6 +602,18 @@ def test_the_size_of_a_message_counts_its_buffers() -> None:
     assert heavy.size == plain.size + 500
 
 
+def test_an_answer_on_a_connection_that_broke_is_not_on_its_way() -> None:
+    it = connected()
+    answer = Outgoing((RESPONSE, 1, True, None), prompt=True)
+    put(it, answer)
+    it.flush(0.0)
+    assert it.outbound.is_heard
+    it.detach(7, 1.0)
+    assert not it.outbound.is_heard
+    it.attach(8, 1, 0, 2.0)
+    assert it.outbound.is_heard
+
+
 def test_the_end_of_a_connection_that_is_not_used_changes_nothing() -> None:
     it = connected()
     assert it.detach(99, 1.0) == []

@@ -8,9 +8,12 @@ import pytest
 
 from splice.config import Config
 from splice.message import REQUEST, RESPONSE, TELL
+from splice.net.channel import Channel
 from splice.net.farewell import CONNECT_SECONDS, Farewell
 from splice.net.outbound import Outbound
 from splice.net.outgoing import Outgoing
+from splice.net.peer import Peer
+from splice.net.window import Window
 
 PATIENCE = 2.5
 
@@ -21,6 +24,7 @@ class Far:
     def __init__(self, *, is_connected: bool = True) -> None:
         self.outbound = Outbound(Config())
         self.is_connected = is_connected
+        self.line = self
 
     def send(self, kind: int, delivery: Any = None, size: int = 100) -> None:
         prompt = kind == RESPONSE
@@ -110,4 +114,71 @@ def test_a_node_that_was_not_reached_gets_less_time(clock: Clock) -> None:
     waiting = farewell(clock, far)
     assert not waiting.is_over()
     clock.now += CONNECT_SECONDS
+    assert waiting.is_over()
+
+
+def test_an_answer_that_the_wire_did_not_take_is_waited_for(clock: Clock) -> None:
+    far = Far()
+    far.send(RESPONSE)
+    waiting = farewell(clock, far)
+    far.fly()
+    far.outbound.refused(1)
+    assert not waiting.is_over()
+    far.fly()
+    assert waiting.is_over()
+
+
+def test_talk_with_one_node_keeps_no_other_waiting_that_takes_nothing(
+    clock: Clock,
+) -> None:
+    talker, sleeper = Far(), Far()
+    sleeper.send(TELL, delivery="somebody")
+    waiting = farewell(clock, talker, sleeper)
+    sleeper.fly()
+    for _ in range(10):
+        assert not waiting.is_over()
+        talker.send(TELL, delivery="somebody")
+        talker.fly()
+        talker.hear()
+        clock.now += 0.1 * PATIENCE
+    assert waiting.is_over()
+
+
+@pytest.mark.parametrize("how", ["taken back", "lost"])
+def test_nothing_that_is_sent_later_stands_for_what_never_arrives(
+    clock: Clock, how: str
+) -> None:
+    far = Far()
+    far.send(REQUEST, size=1000)
+    waiting = farewell(clock, far)
+    if how == "lost":
+        far.outbound.fail()
+    else:
+        far.outbound.withdraw(1)
+    assert waiting.is_over()
+    far.send(TELL, delivery="somebody")
+    far.fly()
+    assert waiting.is_over()
+
+
+def peer(incarnation: int | None = None) -> Peer:
+    config = Config()
+    window = Window(config.window_bytes)
+    channel = Channel(1, config, peer=incarnation, window=window)
+    return Peer("tcp://far:1", channel, mark=lambda _: None, wake=lambda *_: None)
+
+
+def test_what_waits_for_a_node_that_turns_out_to_be_a_known_one_is_waited_for(
+    clock: Clock,
+) -> None:
+    known, unknown = peer(2), peer()
+    known.channel.attach(1, 1, 0, clock.now)
+    known.outbound.heard_bytes = 10_000
+    unknown.send(Outgoing((TELL, 1, "shop"), (), "somebody"))
+    waiting = Farewell([known, unknown], clock, PATIENCE)
+    unknown.become(known)
+    assert not waiting.is_over()
+    known.channel.flush(clock.now)
+    assert not waiting.is_over()
+    known.outbound.acknowledge(1)
     assert waiting.is_over()

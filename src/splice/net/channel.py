@@ -131,7 +131,7 @@ class Channel:
         self.connections.remove(connection)
         if not self.connections:
             self._detached = now
-        elif was_used:
+        if was_used:
             self.outbound.rewind(0)
             self._retry_at = None
         return self.flush(now)

@@ -37,10 +37,7 @@ class Farewell:
         self._clock = clock
         self._begun = self._moved = clock()
         self._patience = patience
-        self._marks = {
-            peer: peer.outbound.heard_bytes + peer.outbound.backlog_bytes
-            for peer in peers
-        }
+        self._marks = {peer: _end_of(peer) for peer in peers}
         self._heard = self._sum()
 
     async def over(self) -> None:
@@ -59,6 +56,7 @@ class Farewell:
 
     def is_over(self) -> bool:
         """Tell whether all has arrived, or what has not is not going to."""
+        self._move_marks()
         now, heard = self._clock(), self._sum()
         if heard != self._heard:
             self._heard, self._moved = heard, now
@@ -72,5 +70,22 @@ class Farewell:
             for peer, mark in self._marks.items()
         )
 
+    def _move_marks(self) -> None:
+        """Wait for no more than there is, and for the node that a peer turned out to be."""
+        for peer in list(self._marks):
+            if peer.line is peer:
+                self._marks[peer] = min(self._marks[peer], _end_of(peer))
+            else:
+                del self._marks[peer]
+                self._marks[peer.line] = _end_of(peer.line)
+
     def _sum(self) -> int:
-        return sum(peer.outbound.heard_bytes for peer in self._marks)
+        """Return how many bytes have arrived of those that are waited for."""
+        return sum(
+            min(peer.outbound.heard_bytes, mark) for peer, mark in self._marks.items()
+        )
+
+
+def _end_of(peer: Peer) -> int:
+    """Return what `heard_bytes` will be when all has arrived that was sent until now."""
+    return peer.outbound.heard_bytes + peer.outbound.backlog_bytes

@@ -99,6 +99,11 @@ class Peer(Sleeper):
         return self._line.address
 
     @property
+    def line(self) -> Peer:
+        """The peer that it has become; itself, as a rule."""
+        return self._line
+
+    @property
     def incarnation(self) -> int | None:
         """Its incarnation; None until it was met."""
         return self._line.channel.peer
