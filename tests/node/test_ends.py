@@ -171,6 +171,26 @@ begun.wait()
     assert "is a handler still computing?" in complaint
 
 
+def test_a_handler_that_never_ends_is_waited_for_only_once() -> None:
+    script = """
+import threading
+import splice
+splice.runtime.config(shutdown_timeout=0.2)
+
+class Busy(splice.Process):
+    def work(self, begun):
+        begun.set()
+        threading.Event().wait()
+
+begun = threading.Event()
+splice.runtime.address  # its sockets are open: there is more than one hook
+splice.tell(splice.runtime.spawn(Busy).work, begun)
+begun.wait()
+"""
+    _, complaint = run_program(script)
+    assert complaint.count("is a handler still computing?") == 1
+
+
 # ---- children
 
 

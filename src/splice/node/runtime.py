@@ -30,7 +30,7 @@ from splice.node.current import default, node_here
 from splice.node.fates import Fates, linked, spawn_under
 from splice.node.given import At, as_class, check_callable, node_url, target_of
 from splice.node.insight import Insight
-from splice.node.leaving import Stage, before_leaving
+from splice.node.leaving import Stage, before_leaving, forget
 from splice.node.remote import Remote
 from splice.node.timing import Timing
 from splice.node.view import View
@@ -187,14 +187,14 @@ class Runtime(Timing, Insight, Fates):
         return thread is None or thread.join(timeout)
 
     def _at_exit(self) -> None:
-        # the children have as long to end by themselves; a handler that goes on and on must
-        # not keep the program from ending
+        # the children have as long to end; a handler that goes on must not keep the program
         timeout = 2 * self._config.shutdown_timeout
         if not self._shut_down_default(timeout):
             _log.warning(
                 "the node did not shut down within %s s; is a handler still computing?",
                 timeout,
             )
+            forget(self._at_exit)  # a second call would wait in vain again
 
     def _shut_down_far(self, remote_node: str | Proxy) -> None:
         where = node_url(remote_node)
