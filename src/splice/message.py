@@ -7,7 +7,7 @@ with the sender (`net.codec` puts only immutable scalars or finished payloads in
     (TELL,     id, resource, handler, args, kwargs)    nobody waits for an answer
     (RESPONSE, id, succeeded, value)                   the answer, or the error
     (REFUSED,  id, error)                              the receiver could not take it
-    (SIGNAL,   name, resource, source, value)          see `node.signals`
+    (SIGNAL,   name, resource, source, value, number)  see `node.signals`
     (CANCEL,   id, asked, is_begun_too)                give up the request with the id `asked`
     (HELD,     id)                                     a tell waits for a name or a module
     (ROOM,     resource, has_room)                     its mailbox is full, or has room again

@@ -545,3 +545,90 @@ def test_links_and_unlinks_that_cross_leave_both_nodes_of_one_mind(sim, two, see
         sim.advance(5)
         extras = [end._sp_target.extra for end in ends]
         assert len({bool(extra and extra.links) for extra in extras}) == 1
+
+
+def links_of(proc: Any) -> int:
+    extra = proc._sp_target.extra
+    return 0 if extra is None else len(extra.links)
+
+
+def test_a_link_to_a_name_is_not_made_when_the_other_end_has_gone_meanwhile(sim, two):
+    one, other = two
+
+    def scenario():
+        near = runtime.spawn(Trapper)
+        runtime.link(near, runtime.connect(f"{other.address}/late"))
+        runtime.sleep(0.2)
+        runtime.stop(near)
+        runtime.sleep(0.2)
+        runtime.spawn(Member, sp_dest=other.address, sp_id="late")
+        extra = other.scheduler.directory.get("late").extra
+        return extra is None or extra.links == {}
+
+    assert sim.run(one, scenario)
+
+
+def test_a_link_taken_back_before_its_node_was_there_can_be_made_from_there(sim, two):
+    one, other = two
+    there = other.address
+    sim.kill(other)
+    near = sim.run(one, lambda: runtime.spawn(Trapper))
+    where = sim.run(one, lambda: str(near.sp_url))
+
+    def early():
+        far = runtime.connect(f"{there}/far")
+        runtime.link(near, far)
+        runtime.unlink(near, far)
+        runtime.sleep(60.0)
+
+    sim.run(one, early)
+    other = sim.restart(other)
+    sim.run(one, lambda: reason_of(runtime.connect(f"{there}/nobody")))
+
+    def late():
+        far = runtime.spawn(Trapper, sp_id="far")
+        runtime.link(far, runtime.connect(where))
+        runtime.sleep(5.0)
+        return links_of(far)
+
+    assert (sim.run(other, late), links_of(near)) == (1, 1)
+
+
+def test_a_link_made_by_two_urls_of_one_process_is_one_link(sim, two):
+    one, other = two
+    near = sim.run(one, lambda: runtime.spawn(Trapper))
+
+    def dial():  # so that `one` knows the node, and not yet by its address
+        far = runtime.spawn(Trapper, sp_id="far")
+        runtime.link(far, runtime.connect(str(near.sp_url)))
+        return far, str(far.sp_url)
+
+    far, where = sim.run(other, dial)
+    sim.advance(1)
+
+    def scenario():
+        runtime.link(near, runtime.connect(f"{other.address}/far"))
+        runtime.sleep(1.0)
+        return links_of(near)
+
+    assert sim.run(one, scenario) == 1
+    sim.run(one, lambda: runtime.unlink(near, runtime.connect(where)))
+    sim.advance(1)
+    assert (links_of(near), links_of(far)) == (0, 0)
+
+
+def test_ties_to_a_node_that_has_ended_leave_nothing(sim, two):
+    one, other = two
+
+    def scenario():
+        far = runtime.spawn(Member, sp_dest=other.address)
+        runtime.shutdown(other.address)
+        reason_of(far)
+        trapper = runtime.spawn(Trapper)
+        for _ in range(3):
+            runtime.monitor(far).get()
+            runtime.link(trapper, far)
+            runtime.sleep(1.0)
+
+    sim.run(one, scenario)
+    assert one.exchange.signals.peers == []

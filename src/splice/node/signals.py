@@ -13,7 +13,6 @@ decided in `splice.actor.links`.  Node's thread only.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
@@ -39,22 +38,39 @@ _log = logger("node")
 
 
 class _FarEnd:
-    """The far end of a link of a process of this node; hangs in its ``extra.links``."""
+    """The far end of a link of a process of this node; hangs in its ``extra.links``.
 
-    __slots__ = ("_signals", "cell", "peer", "url")
+    Attributes:
+        number: of the signal that has told the other node of it; None when that has told us.
+    """
+
+    __slots__ = ("_signals", "cell", "number", "peer", "url")
 
     is_near: ClassVar[bool] = False
 
-    def __init__(self, signals: Signals, peer: Peer, cell: Cell, where: url) -> None:
+    def __init__(
+        self,
+        signals: Signals,
+        peer: Peer,
+        cell: Cell,
+        where: url,
+        number: int | None,
+    ) -> None:
         self._signals = signals
         self.peer = peer
         self.cell = cell
         self.url = where
+        self.number = number
 
     def exit(self, source: Cell, reason: Any) -> None:
         """Tell it that the near end has ended."""
         self._signals.drop_link(self)
-        self._signals.send(self.peer, "exit", self.url.resource, source.ident, reason)
+        self._signals.tell_exit(self.peer, self.url.resource, source.ident, reason)
+
+    @property
+    def key(self) -> tuple[Resource, Resource]:
+        """The near and the far name."""
+        return self.cell.ident, self.url.resource
 
     def __str__(self) -> str:
         return str(self.url)
@@ -92,8 +108,9 @@ class _Ties:
         monitors: those set from here, by number, with the url that is watched.
         watchers: those set from there, by number.
         waiting: links and monitors from there to names that nobody bears yet.
-        parting: links taken back from here, as often as the other node has not said that it knows:
-            a link that comes from there meanwhile is from before (Erlang's UNLINK_ID_ACK).
+        parting: links that have ended here, each with the number of the signal that tells of it,
+            until the other node has said that it knows or a new one is made here: a link that
+            comes from there meanwhile is from before (Erlang's UNLINK_ID_ACK).
     """
 
     __slots__ = ("links", "monitors", "parting", "waiting", "watchers")
@@ -103,7 +120,14 @@ class _Ties:
         self.monitors: dict[Resource, tuple[Monitor, url]] = {}
         self.watchers: dict[Resource, _FarWatcher] = {}
         self.waiting: set[tuple[str, Resource, Resource]] = set()
-        self.parting: Counter[tuple[Resource, Resource]] = Counter()
+        self.parting: dict[tuple[Resource, Resource], int] = {}
+
+    @property
+    def is_none(self) -> bool:
+        """Nothing is tied to anything."""
+        return not (
+            self.links or self.monitors or self.watchers or self.waiting or self.parting
+        )
 
 
 class Signals:
@@ -130,8 +154,10 @@ class Signals:
         peer = self._reach(far)
         if cell.has_ended:
             self.send(peer, "absent", far.url.resource, cell.ident)
-        elif self._add_link(peer, cell, far.url):
-            self.send(peer, "link", far.url.resource, cell.ident)
+        else:
+            number = next(self._numbers)
+            if self._add_link(peer, cell, far.url, number):
+                self.send(peer, "link", far.url.resource, cell.ident, number=number)
 
     def bind(self, cell: Cell, far: Remote) -> None:
         """Note a link that the other node notes by itself, before any signal of it can come.
@@ -143,9 +169,10 @@ class Signals:
             self.part(cell, far, cell.runner.reason)
             return
         peer = self._reach(far)
-        self._add_link(peer, cell, far.url)
-        # says nothing new, but fails where that node was lost before
-        self.send(peer, "bound", far.url.resource, cell.ident)
+        number = next(self._numbers)
+        if self._add_link(peer, cell, far.url, number):
+            # says nothing new, but fails where that node was lost before
+            self.send(peer, "bound", far.url.resource, cell.ident, number=number)
 
     def part(self, cell: Cell, far: Remote, reason: Any) -> None:
         """Tell a far process that `cell`, to which its node has bound it, ended before that."""
@@ -157,8 +184,23 @@ class Signals:
         end = self.ties(peer).links.get((cell.ident, far.url.resource))
         if end is not None:
             self._cut(end)
-            self.ties(peer).parting[cell.ident, far.url.resource] += 1
-            self.send(peer, "unlink", far.url.resource, cell.ident)
+            number = self._part(peer, cell.ident, far.url.resource)
+            self.send(peer, "unlink", far.url.resource, cell.ident, number=number)
+
+    def _part(self, peer: Peer, near: Resource, far: Resource) -> int:
+        """Return the number of the signal that ends a link, until it is acknowledged."""
+        number = next(self._numbers)
+        self.ties(peer).parting[near, far] = number
+        return number
+
+    def tell_exit(self, peer: Peer, far: Resource, near: Resource, reason: Any) -> None:
+        """Tell a far process of the end of a near one.
+
+        What comes for that one until the other node knows is not for its next life, or for the next
+        process of its name.
+        """
+        number = self._part(peer, near, far)
+        self.send(peer, "exit", far, near, reason, number=number)
 
     def monitor(self, far: Remote, promise: Monitor) -> None:
         """Have `promise` settled with the `Down` of a far process."""
@@ -186,6 +228,8 @@ class Signals:
         resource: Resource,
         source: Resource,
         reason: Any = None,
+        *,
+        number: int | None = None,
     ) -> None:
         """Send a signal as `Peer.send_signal` does; nothing once this node is closed."""
         scheduler = self._node.scheduler
@@ -193,24 +237,27 @@ class Signals:
             return
         buffers: list[Any] = []
         value = _packed(reason, buffers)
-        entry = (SIGNAL, name, resource, source, value)
+        entry = (SIGNAL, name, resource, source, value, number)
         peer.send_signal(Outgoing(entry, tuple(buffers)))
         if not scheduler.scheduled:
             scheduler.schedule()
 
-    def _add_link(self, peer: Peer, cell: Cell, where: url) -> bool:
+    def _add_link(
+        self, peer: Peer, cell: Cell, where: url, number: int | None = None
+    ) -> bool:
         """Note a link; False when it stood already."""
-        links = self.ties(peer).links
-        key = (cell.ident, where.resource)
-        if key in links:
+        ties = self.ties(peer)
+        end = _FarEnd(self, peer, cell, where, number)
+        if end.key in ties.links:
             return False
-        links[key] = end = _FarEnd(self, peer, cell, where)
+        ties.parting.pop(end.key, None)
+        ties.links[end.key] = end
         extra_of(cell).links[end] = None
         return True
 
     def drop_link(self, end: _FarEnd) -> None:
         """Forget a link whose near end has ended."""
-        self.ties(end.peer).links.pop((end.cell.ident, end.url.resource), None)
+        self.ties(end.peer).links.pop(end.key, None)
 
     def _cut(self, end: _FarEnd) -> None:
         self.drop_link(end)
@@ -230,20 +277,20 @@ class Signals:
 
     def receive(self, peer: Peer, entry: Entry, reason: Any) -> None:
         """Take in a signal whose reason is decoded."""
-        _, name, resource, source, _ = entry
+        _, name, resource, source, _, number = entry
         if name in _TYING:
             self._take_tie(peer, name, resource, source)
         elif name == "unlink":
             self.ties(peer).waiting.discard(("link", resource, source))
             self._end_of(peer, resource, source)
-            self.send(peer, "unlinked", source, resource)
+            self.send(peer, "unlinked", source, resource, number=number)
         elif name == "unlinked":
-            parting = self.ties(peer).parting
-            parting -= Counter([(resource, source)])
+            self._forget_parting(peer, (resource, source), number)
         elif name == "bound":
             pass  # noted with the answer, or there was none: see `bind`
         elif name == "exit":
-            self._take_exit(peer, resource, source, reason)
+            self.ties(peer).waiting.discard(("link", resource, source))
+            self._take_exit(peer, resource, source, reason, number=number)
         elif name == "absent":
             self._take_absence(peer, resource, source)
         elif name == "demonitor":
@@ -277,9 +324,17 @@ class Signals:
     def _take_link(self, peer: Peer, resource: Resource, source: Resource) -> None:
         cell = self._node.scheduler.directory.get(resource)
         if cell is None or cell.has_ended:
-            self.send(peer, "exit", source, resource, NO_PROCESS)
-        elif not self.ties(peer).parting[resource, source]:
+            self.tell_exit(peer, source, resource, NO_PROCESS)
+        elif (resource, source) not in self.ties(peer).parting:
             self._add_link(peer, cell, _url_of(peer, source))
+
+    def _forget_parting(
+        self, peer: Peer, key: tuple[Resource, Resource], number: Any
+    ) -> None:
+        """Take note that nothing comes any more from before the link was taken back."""
+        parting = self.ties(peer).parting
+        if type(number) is int and parting.get(key) == number:
+            del parting[key]
 
     def _end_of(
         self, peer: Peer, resource: Resource, source: Resource
@@ -291,9 +346,17 @@ class Signals:
         return end
 
     def _take_exit(
-        self, peer: Peer, resource: Resource, source: Resource, reason: Any
+        self,
+        peer: Peer,
+        resource: Resource,
+        source: Resource,
+        reason: Any,
+        *,
+        number: Any = None,
     ) -> None:
         end = self._end_of(peer, resource, source)
+        if number is not None:
+            self.send(peer, "unlinked", source, resource, number=number)
         if end is not None:
             take_exit(end.cell, end, reason)
 
@@ -322,11 +385,18 @@ class Signals:
 
     def failed(self, peer: Peer, entry: Entry, error: SpliceError) -> None:
         """Take note that a signal has not arrived: what it was to tie together is gone."""
-        _, name, resource, source, _ = entry
+        name, resource, source, number = *entry[1:4], entry[-1]  # or it is a probe
         if name == "monitor":
             self._take_down(peer, source, error)
         elif name in {"link", "bound"}:
-            self._take_exit(peer, source, resource, error)
+            end = self.ties(peer).links.get((source, resource))
+            if end is not None and end.number == number:  # else that one is a later one
+                self._take_exit(peer, source, resource, error)
+        elif name in {"unlink", "exit"}:
+            self._forget_parting(peer, (source, resource), number)
+        # one that is gone for good is another peer each time
+        if self.ties(peer).is_none:
+            del self._ties[peer]
 
     def lost(self, peer: Peer, error: SpliceError) -> None:
         """End everything that was tied to a lost node, with the loss for a reason."""
@@ -348,14 +418,16 @@ class Signals:
         if ties is None:
             return
         other = self.ties(into)
-        other.links.update(ties.links)
         other.monitors.update(ties.monitors)
-        other.watchers.update(ties.watchers)
-        other.parting.update(ties.parting)  # sums them up
+        # what was sent that way comes after all that was sent the other way
+        for key in [*ties.links, *ties.parting]:
+            other.parting.pop(key, None)
+            if key in other.links:
+                self._cut(other.links[key])
+        other.parting.update(ties.parting)
+        other.links.update(ties.links)
         for end in ties.links.values():
             end.peer = into
-        for watcher in ties.watchers.values():
-            watcher.peer = into
 
 
 def _packed(reason: Any, buffers: list[Any]) -> Any:

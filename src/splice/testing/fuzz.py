@@ -197,7 +197,14 @@ def _entries(random: Random) -> list[Any]:
         (REFUSED, number, error),
         (CANCEL, number, "node", number),
         *[
-            (SIGNAL, name, random.randrange(9), number, random.choice((value, error)))
+            (
+                SIGNAL,
+                name,
+                random.randrange(9),
+                number,
+                random.choice((value, error)),
+                1,
+            )
             for name in _SIGNALS
         ],
         (SIGNAL, "probe", number, (1, 2), ()),
