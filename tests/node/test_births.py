@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from splice import Cancelled, Exit, Process, Supervisor, runtime, sync
+from splice import Cancelled, Exit, NodeLost, Process, Supervisor, runtime, sync
 from splice.testing.simulation import Simulation
 
 
@@ -245,3 +245,33 @@ def test_a_start_that_its_supervisor_has_not_begun_can_be_cancelled(
         return verdicts, first.done(), sync(sup.count_children()).active
 
     assert sim.run(one, scenario) == ((False, True), True, 1)
+
+
+def test_a_process_ends_when_the_node_of_its_parent_was_lost_while_it_was_made(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    class Slower(Slow):
+        def __init__(self) -> None:
+            runtime.sleep(100)
+
+    class Mother(Parent):
+        def bear(self, dest: Any) -> None:
+            self.born = runtime.spawn_nowait(Slower, sp_dest=dest, sp_link=True)
+
+        def what_came(self) -> Any:
+            return type(self.born.exception())
+
+    def scenario() -> Any:
+        parent = runtime.spawn(Mother)
+        sync(parent.bear(two.address))
+        runtime.sleep(1)
+        sim.network.cut(one.address, two.address)
+        runtime.sleep(60)
+        sim.network.heal(one.address, two.address)
+        runtime.sleep(60)
+        return sync(parent.what_came())
+
+    assert sim.run(one, scenario) is NodeLost
+    assert processes(two) == ["Agent"]

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 from splice.actor.context import current_message
 from splice.actor.coroutine import Drawn
 from splice.actor.info import ProcessInfo
+from splice.actor.links import take_exit
 from splice.actor.process import Process
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy
-from splice.errors import ProcessKilled
+from splice.errors import NodeLost, ProcessKilled
 from splice.node.fates import bind, join
 from splice.node.remote import AGENT, Named, not_there
+from splice.node.replies import Reply
 from splice.uri import Resource
 
 if TYPE_CHECKING:
@@ -51,16 +53,23 @@ class Agent(Process):
     ) -> Promise:
         """Make a process here, linked to `parent` if given; answers its proxy."""
         made = self._node.spawn(cls, args, kwargs, name)
+        message = current_message()
+        asker = message and message.waiter
         if parent is not None:  # before the answer, with which the parent's node does
-            made.add_done_callback(partial(self._link_new, parent))
+            made.add_done_callback(partial(self._link_new, parent, asker))
         if issubclass(cls, Drawn):
-            message = current_message()
-            made.add_done_callback(partial(_note_drawer, message and message.waiter))
+            made.add_done_callback(partial(_note_drawer, asker))
         return made
 
-    def _link_new(self, parent: Proxy, made: Promise) -> None:
-        if made.exception() is None:
-            bind(self._node, made.get()._sp_target, parent._sp_target)
+    def _link_new(self, parent: Proxy, asker: Any, made: Promise) -> None:
+        if made.exception() is not None:
+            return
+        child, whose = made.get()._sp_target, parent._sp_target
+        if isinstance(asker, Reply) and asker.is_vain:
+            text = f"{asker.peer} was lost while {child} was made for {whose}"
+            take_exit(child, whose.url, NodeLost(text, node=asker.peer.address))
+        else:
+            bind(self._node, child, whose)
 
     def spawn_many(
         self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]

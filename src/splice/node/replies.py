@@ -132,6 +132,11 @@ class Reply:
         """The node that asked."""
         return self.receipt.peer
 
+    @property
+    def is_vain(self) -> bool:
+        """The node that asked was lost since: it waits for no answer."""
+        return self.exchange.owing.get(self.peer) is not self.owing
+
     def settled(self, message: Promise) -> None:
         """Send the answer."""
         self.owing.pop(self.ident, None)
