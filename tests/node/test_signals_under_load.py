@@ -146,3 +146,67 @@ def test_who_waits_for_ever_can_be_killed_from_afar_when_all_credit_is_used(
         runtime.spawn(Killer).kill(buried).get(timeout=20)
 
     sim.run(one, scenario)
+
+
+class Patient(Process):
+    """Handles nothing until its gate opens, and then all it has got."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def wait(self, gate: Any) -> None:
+        gate.opened().get()
+
+    def take(self, number: int, part: bytes) -> None:
+        self.taken.append(number)
+
+    def sp_terminate(self, reason: Any) -> None:
+        ends.append(self.taken)
+
+
+class OpenGate(Gate):
+    def open(self) -> None:
+        self.kept.set(None)
+
+
+ends: list[list[int]] = []
+
+
+def test_a_far_stop_that_drains_goes_behind_the_mail_that_waits_for_credit(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+    ends.clear()
+
+    def scenario() -> int:
+        patient = runtime.spawn(Patient, sp_dest=two.address)
+        gate = runtime.spawn(OpenGate)
+        patient.wait(gate).add_done_callback(Promise.exception)
+        runtime.sleep(1)
+        outbound = one.peers.known()[0].outbound
+        sent = 0
+        while outbound.spent < outbound.credit or sent % 5:
+            tell(patient.take, sent, PART).add_done_callback(Promise.exception)
+            sent += 1
+            runtime.sleep(0.1)
+        runtime.send_after(2, gate.open)
+        runtime.stop(patient, drain=True, timeout=60)
+        return sent
+
+    sent = sim.run(one, scenario)
+    assert ends == [list(range(sent))]
+
+
+def test_what_a_process_does_can_be_asked_when_its_node_takes_no_mail(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> str:
+        buried = runtime.spawn(Digger, sp_dest=two.address)
+        buried.wait(runtime.spawn(Gate)).add_done_callback(Promise.exception)
+        runtime.spawn(Flooder).flood(buried).add_done_callback(Promise.exception)
+        runtime.sleep(5)
+        return runtime.info(buried).handler
+
+    assert sim.run(one, scenario) == "wait"

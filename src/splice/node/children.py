@@ -12,7 +12,7 @@ from splice.actor.promise import PENDING, Promise
 from splice.errors import NodeLost, SpliceError
 from splice.log import logger
 from splice.net.codec import encode
-from splice.node.remote import Remote
+from splice.node.remote import AGENT, agent_at
 from splice.uri import url
 
 if TYPE_CHECKING:
@@ -202,8 +202,7 @@ class Children:
             await _settled(child.ended)
 
     def _ask_to_leave(self, child: ChildNode) -> None:
-        where = url("node", child.address, child.incarnation)
-        agent = Remote(self._node, where, waits=False)
+        agent = agent_at(self._node, url(AGENT, child.address, child.incarnation))
         # its answer may be lost on the way out: that it has ended is what counts
         answer: Promise = agent.ask(_SHUTDOWN, (), None)
         answer.add_done_callback(partial(_log.debug, "leave: %s: %r", child.address))

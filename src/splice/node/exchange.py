@@ -47,7 +47,7 @@ from splice.node.current import decoding
 from splice.node.drawers import Drawers
 from splice.node.early import EarlyNames
 from splice.node.prober import PROBES, Prober
-from splice.node.remote import AGENT, Dialogue, Remote
+from splice.node.remote import Dialogue, Remote
 from splice.node.replies import (
     Receipts,
     Reply,
@@ -148,8 +148,7 @@ class Exchange:
         name = message.handler.name  # type: ignore[union-attr]
         size = size_of_request(args, kwargs, name, buffers)
         resource = target.url.resource
-        # who stops and kills must hear of it, also when its node takes no mail any more
-        is_prompt = (resource == AGENT or target.hurries) and outbound.is_stuck
+        is_prompt = target.hurries and outbound.is_stuck
         if type(message) is Tell:
             entry = (TELL, ident, resource, name, args, kwargs)
             out = Outgoing(entry, tuple(buffers), message, is_prompt, size)

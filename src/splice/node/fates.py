@@ -24,8 +24,7 @@ from splice.actor.promise import Promise
 from splice.actor.proxy import proxy_class
 from splice.actor.spawning import Made, made_of
 from splice.node.given import as_class, check_callable, target_of
-from splice.node.remote import Named, Remote
-from splice.uri import url
+from splice.node.remote import Named, Remote, agent_at
 
 if TYPE_CHECKING:
     from splice.net.lives import NodeEvent
@@ -233,9 +232,8 @@ def _link_far(node: Node, one: Remote, other: Remote) -> None:
 
 
 def _ask_agent(node: Node, one: Remote, other: Remote, how: str) -> Promise:
-    where = url("node", one.url.address, one.url.incarnation)
-    agent = Remote(node, where, waits=False)
     proxy = node.connect(other.url)
+    agent = agent_at(node, one.url)
     return agent.tell(NamedHandler(how), (one.url.resource, proxy), None)
 
 

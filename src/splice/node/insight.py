@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from splice.actor.cell import Cell
 from splice.actor.handlers import NamedHandler
 from splice.actor.info import ProcessInfo
-from splice.node.agent import NAME
 from splice.node.current import node_here
 from splice.node.dump import dump_of
 from splice.node.given import check_callable, target_of
-from splice.node.remote import Remote
-from splice.uri import url
+from splice.node.remote import Remote, agent_at
 
 if TYPE_CHECKING:
     from splice.node.dead_letters import DeadLetter
@@ -61,9 +59,8 @@ class Insight:
         target = target_of(proc)
         node = node_here()
         if isinstance(target, Remote):
-            where = target.url
-            agent = Remote(node, url(NAME, where.address, where.incarnation))
-            found: ProcessInfo = agent.ask(_PROCESS_INFO, (where.resource,), None).get()
+            agent, named = agent_at(node, target.url), (target.url.resource,)
+            found: ProcessInfo = agent.ask(_PROCESS_INFO, named, None).get()
             return found
         if isinstance(target, Cell):
             home = cast("Node", target.scheduler.home)

@@ -39,7 +39,7 @@ from splice.node.dead_letters import DeadLetters
 from splice.node.exchange import Exchange
 from splice.node.fates import watch
 from splice.node.many import make_many
-from splice.node.remote import AGENT, Named, Remote, not_there
+from splice.node.remote import Named, Remote, agent_at, not_there
 from splice.node.room import Room
 from splice.uri import Resource, url
 
@@ -212,8 +212,8 @@ class Node:
     ) -> Promise:
         """Stop a process near or far; a promise of its end.  Thread-safe."""
         if isinstance(target, Remote):
-            where = url(AGENT, target.url.address, target.url.incarnation)
-            agent = Remote(self, where, waits=False)
+            # behind the mail that shall be handled first
+            agent = agent_at(self, target.url, hurries=not drain)
             return agent.ask(_STOP_FAR, (target.url.resource, reason, drain), None)
         return self.promise_of(self._stop, target, reason, drain)
 

@@ -117,10 +117,9 @@ def establish(node: Node, address: str, supervisor: Cell, spec: ChildSpec) -> Pr
     What is sent to it waits for no room and no credit: it may have to end a child that is buried
     in mail.
     """
-    agent: Any = node.connect(url(NAME, address))._sp_target
+    agent: Any = _unhindered(node, node.connect(url(NAME, address))._sp_target)
     owner = node.proxy_of(supervisor)
     made: Promise = agent.ask(_SPAWN, (Outpost, (owner, spec), {}, None), None)
-
     return made.then(
         lambda proxy: proxy_class(Outpost)(_unhindered(node, proxy._sp_target))
     )

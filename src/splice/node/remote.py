@@ -146,6 +146,18 @@ class Remote:
         return str(self.url)
 
 
+def agent_at(node: Node, where: url, *, hurries: bool = True) -> Remote:
+    """Return the agent of a far node, for what it must hear also when it takes no mail any more.
+
+    Args:
+        node: the one that asks.
+        where: the url of any process there.
+        hurries: as an attribute of `Remote`.
+    """
+    agent = url(AGENT, where.address, where.incarnation)
+    return Remote(node, agent, waits=False, hurries=hurries)
+
+
 class Named:
     """A process of this very node by its name: whoever bears it when a message is sent."""
 

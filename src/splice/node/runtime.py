@@ -31,7 +31,7 @@ from splice.node.fates import Fates, linked, spawn_under
 from splice.node.given import At, as_class, check_callable, node_url, target_of
 from splice.node.insight import Insight
 from splice.node.leaving import Stage, before_leaving, forget
-from splice.node.remote import Remote
+from splice.node.remote import Remote, agent_at
 from splice.node.timing import Timing
 from splice.node.view import View
 from splice.seconds import timeout_of
@@ -204,7 +204,7 @@ class Runtime(Timing, Insight, Fates):
             return
         gone = node.on_thread(node.children.ended_of, where.address)
         try:
-            self._agent(where).ask(_SHUTDOWN, (), None).get()
+            agent_at(node, where).ask(_SHUTDOWN, (), None).get()
         except ConnectTimeout:
             raise
         except (NodeLost, ProcessStopped):
@@ -395,14 +395,10 @@ class Runtime(Timing, Insight, Fates):
         target = target_of(proc)
         node = self.node
         if isinstance(target, Remote):
-            agent = self._agent(target.url)
+            agent = agent_at(node, target.url)
             agent.ask(_KILL, (target.url.resource,), None).get()
         else:
             node.kill(target)
-
-    def _agent(self, where: url) -> Any:
-        agent = url("node", where.address, where.incarnation)
-        return Remote(self.node, agent, waits=False)
 
     # ---- splice.run
 
