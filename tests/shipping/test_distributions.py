@@ -2,10 +2,13 @@
 
 import base64
 import hashlib
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from splice.shipping.distributions import Distribution, owner_of
+from splice.shipping.distributions import Distribution, editable_owner_of, owner_of
 
 
 @pytest.fixture
@@ -72,3 +75,31 @@ def test_a_digest_of_the_record_is_taken_as_it_stands_there(tmp_path, folder):
     assert {file.path: file.digest for file in unit.manifest.files} == {
         path: digest.hexdigest() for path, digest in digests.items()
     }
+
+
+@pytest.fixture
+def stranger():
+    """A folder of which a part is closed to us; not in pytest's, which root closes to others."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        closed = place / "closed-1.0.dist-info"
+        closed.mkdir()
+        (closed / "RECORD").write_text("lib.py,,\n")
+        closed.chmod(0)
+        is_root = not os.geteuid()
+        if is_root:
+            os.seteuid(65534)
+        try:
+            yield place
+        finally:
+            if is_root:
+                os.seteuid(0)
+            closed.chmod(0o700)
+
+
+def test_metadata_that_may_not_be_read_own_nothing(stranger):
+    # what `sudo pip install` leaves under a strict umask
+    place, paths = stranger / "lib.py", [str(stranger)]
+    assert owner_of(place, paths) is None
+    assert editable_owner_of(place, paths) is None

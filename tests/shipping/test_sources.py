@@ -269,3 +269,75 @@ def test_a_renewed_distribution_is_read_instead_of_believing_its_record(site):
     sources.renew(unit_of(sources, "lib").manifest.ident)
     digests = {f.path: f.digest for f in unit_of(sources, "lib").manifest.files}
     assert digests["lib/__init__.py"] == hashlib.sha256(b"more").hexdigest()
+
+
+def digest_of(sources, name):
+    (file,) = unit_of(sources, name).manifest.files
+    return file.digest
+
+
+def test_an_edit_that_leaves_size_and_time_is_seen_by_the_next_session(site):
+    place = site / "pinned.py"
+    for text in ("one", "two"):
+        place.write_text(text)
+        os.utime(place, ns=(10**18, 10**18))
+        assert (
+            digest_of(Sources(), "pinned") == hashlib.sha256(text.encode()).hexdigest()
+        )
+
+
+def test_a_file_whose_name_is_no_text_travels_with_its_package(site):
+    write(site, {"mine/__init__.py": "", "mine/cool\udce9.txt": "x"})
+    assert paths(unit_of(Sources(), "mine")) == [
+        "mine/__init__.py",
+        "mine/cool\udce9.txt",
+    ]
+
+
+def test_a_file_whose_name_is_no_text_travels_with_its_distribution(site):
+    install(site, "lib", "1", {"lib/__init__.py": "", "lib/cool.txt": "x"})
+    (site / "lib/cool.txt").rename(site / "lib/cool\udce9.txt")
+    record = site / "lib-1.dist-info/RECORD"
+    record.write_bytes(record.read_bytes().replace(b"cool.txt", b"cool\xe9.txt"))
+    assert "lib/cool\udce9.txt" in paths(unit_of(Sources(), "lib"))
+
+
+@pytest.mark.parametrize("damage", ["another", "cut"])
+def test_an_archive_that_is_written_anew_meanwhile_is_noticed(
+    tmp_path, monkeypatch, damage
+):
+    archive = tmp_path / "code.zip"
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("zipped.py", "a")
+    monkeypatch.syspath_prepend(str(archive))
+    unit = unit_of(Sources(), "zipped")
+    if damage == "cut":
+        archive.write_bytes(archive.read_bytes()[:-8])
+    else:
+        with zipfile.ZipFile(archive, "w") as members:
+            members.writestr("other.py", "a")
+    with pytest.raises(Changed, match=r"zipped\.py of .*code\.zip: "):
+        unit.chunk(0)
+
+
+def test_a_package_that_an_archive_has_no_more_is_no_empty_unit(tmp_path, monkeypatch):
+    archive = tmp_path / "code.zip"
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("zipped/__init__.py", "a")
+    monkeypatch.syspath_prepend(str(archive))
+    assert unit_of(Sources(), "zipped")
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("other.py", "a")
+    with pytest.raises(Changed, match=r"zipped is not in .*code\.zip any more"):
+        Sources().resolve("zipped", HERE)
+
+
+def test_of_editable_distributions_in_one_folder_the_nearest_owns_a_module(
+    site, tmp_path, monkeypatch
+):
+    code = write(tmp_path / "all/part/src", {"partial_n/__init__.py": "x"})
+    monkeypatch.syspath_prepend(str(code))
+    for name, folder in (("all", "all"), ("part", "all/part")):
+        url = {"url": (tmp_path / folder).as_uri(), "dir_info": {"editable": True}}
+        install(site, name, "1", {}, **{"direct_url.json": json.dumps(url)})
+    assert unit_of(Sources(), "partial_n").manifest.name == "part"

@@ -9,12 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from splice.shipping.manifest import Cut, File, Manifest
+
+SETTLED_SECONDS: Final = 2.0
+"""After a change of a file its next one shows in its times; no file system has coarser ones."""
 
 
 class Changed(OSError):
@@ -71,13 +76,18 @@ class InArchive:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset` on."""
-        with zipfile.ZipFile(self.archive) as archive:
-            return archive.read(self.member)[offset : offset + size]
+        return self._whole()[offset : offset + size]
 
     def describe(self, path: str) -> File:
         """Return size and digest."""
-        with zipfile.ZipFile(self.archive) as archive:
-            return InMemory(archive.read(self.member)).describe(path)
+        return InMemory(self._whole()).describe(path)
+
+    def _whole(self) -> bytes:
+        try:
+            with zipfile.ZipFile(self.archive) as archive:
+                return archive.read(self.member)
+        except (KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise Changed(f"{self.member} of {self.archive}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +156,19 @@ def make_unit(
     return Unit(manifest, ordered, origin, tuple(wheel_tags), manifest.ident)
 
 
-_digests: dict[tuple[str, int, int, int], str] = {}
+_digests: dict[tuple[str, int, int, int, int], str] = {}
 # Module state: a cache for all sessions of this OS process.  A file that was changed has another
-# key, unless somebody sets its time back.
+# key: nobody can set the time of its last change (ctime) back.
 
 
 def _digest_of(place: str, status: os.stat_result) -> str:
-    key = place, status.st_mtime_ns, status.st_size, status.st_ino
+    times = status.st_mtime_ns, status.st_ctime_ns
+    key = place, *times, status.st_size, status.st_ino
     digest = _digests.get(key)
     if digest is None:
         with open(place, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        _digests[key] = digest
+        # of two changes in one tick of the file system's clock, the second would not be seen
+        if time.time_ns() - max(times) > SETTLED_SECONDS * 1e9:
+            _digests[key] = digest
     return digest

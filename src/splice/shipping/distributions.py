@@ -12,6 +12,7 @@ import email
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from email.message import Message
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -60,9 +61,12 @@ class Distribution:
 
     def _text(self, *names: str) -> str:
         for name in names:
-            place = self.folder / name
-            if place.is_file():
-                return place.read_text(encoding="utf-8", errors="replace")
+            with suppress(
+                OSError
+            ):  # not there, or closed to us, as to importlib.metadata
+                return (self.folder / name).read_text(
+                    encoding="utf-8", errors="replace"
+                )
         return ""
 
     def unit(self, *, trusts_record: bool = True) -> Unit:
@@ -89,7 +93,9 @@ class Distribution:
     ) -> Iterator[tuple[str, Content]]:
         record = self.folder / "RECORD"
         written = record.stat().st_mtime_ns
-        with record.open(encoding="utf-8", newline="") as lines:
+        with record.open(
+            encoding="utf-8", errors="surrogateescape", newline=""
+        ) as lines:
             for path, recorded, size in _records(lines):
                 # scripts and manual pages stand elsewhere; bytecode is made where it is used
                 if path.endswith(".pyc") or not is_safe_path(path):
@@ -115,23 +121,22 @@ class Distribution:
         """Tell whether its ``RECORD`` names a file."""
         try:
             text = b"\n" + (self.folder / "RECORD").read_bytes()
-        except (FileNotFoundError, NotADirectoryError):  # nobody's, or an old egg's
+        except OSError:  # nobody's, an old egg's, or closed to us
             return False
-        line = path.encode(
-            errors="surrogateescape"
-        )  # as bytes: there are many to look at
+        # as bytes: there are many to look at
+        line = path.encode(errors="surrogateescape")
         return b"\n%b," % line in text or b'\n"%b",' % line in text
 
-    def is_editable_at(self, place: Path) -> bool:
-        """Tell whether it was installed as editable from a folder above `place`."""
+    @property
+    def editable_folder(self) -> Path | None:
+        """The folder it was installed from, if it is used from there."""
         try:
             origin = json.loads(self._text("direct_url.json") or "{}")
         except ValueError:
-            return False
+            return None
         if not origin.get("dir_info", {}).get("editable"):
-            return False
-        folder = Path(unquote(urlsplit(origin.get("url", "")).path))
-        return place.is_relative_to(folder)
+            return None
+        return Path(unquote(urlsplit(origin.get("url", "")).path))
 
     def metadata(self) -> dict[str, Content]:
         """Return its metadata for a unit that is a tree: version and entry points work there."""
@@ -192,10 +197,11 @@ def _is_named_like(folder: Path, names: Collection[str]) -> bool:
 
 def editable_owner_of(place: Path, paths: Iterable[str]) -> Distribution | None:
     """Return the editable distribution whose code stands at `place`."""
+    nearest, depth = None, 0
     for folder in folders_of(paths):
-        if not (folder / "direct_url.json").is_file():
-            continue
         distribution = Distribution(folder)
-        if distribution.is_editable_at(place):
-            return distribution
-    return None
+        above = distribution.editable_folder
+        # one may stand in a folder of another
+        if above and place.is_relative_to(above) and len(above.parts) > depth:
+            nearest, depth = distribution, len(above.parts)
+    return nearest

@@ -76,7 +76,9 @@ class Manifest:
             f"{file.path}\0{file.size}\0{file.digest}\0{file.is_executable:d}\n"
             for file in self.files
         )
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return hashlib.sha256(
+            "".join(lines).encode(errors="surrogateescape")
+        ).hexdigest()
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}".rstrip()

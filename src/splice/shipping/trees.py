@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from splice.shipping.contents import Content, InArchive, OnDisk
+from splice.shipping.contents import Changed, Content, InArchive, OnDisk
 
 
 def package_tree(name: str, folder: str) -> dict[str, Content]:
@@ -35,17 +35,23 @@ def archive_tree(name: str, archive: str, place: str) -> dict[str, Content]:
         name: dotted.
         archive: its path.
         place: the package's folder or the module's file in it, with slashes.
+
+    Raises:
+        Changed: it was there when the archive was looked into first, and is not any more.
     """
     with zipfile.ZipFile(archive) as members:
         names = [member for member in members.namelist() if not _is_left_out(member)]
     top = name.replace(".", "/")
     if place in names:  # a module
         return {f"{top}{_suffix(name, place)}": InArchive(archive, place)}
-    return {
+    found: dict[str, Content] = {
         f"{top}/{member.removeprefix(f'{place}/')}": InArchive(archive, member)
         for member in names
         if member.startswith(f"{place}/")
     }
+    if not found:
+        raise Changed(f"{name} is not in {archive} any more")
+    return found
 
 
 def _suffix(name: str, place: str) -> str:
