@@ -1,6 +1,7 @@
 """The fetcher: a unit arrives whole and verified, or the error says why not."""
 
 import os
+import shutil
 from concurrent.futures import Future
 
 import pytest
@@ -196,3 +197,48 @@ def test_a_unit_that_is_here_is_used_though_it_was_renewed_for_another_worker(
     client.arrived = renew_and_note
     assert (fetcher.folder_of("moving") / "moving.py").read_text() == "initial"
     assert client.dependencies() == []
+
+
+def test_a_file_that_vanishes_while_it_is_looked_at_is_looked_for_once_more(
+    site, client, fetcher
+):
+    write(site, {"moving.py": "here"})
+    resolve = client.resolve
+
+    def vanish_once(*args):
+        client.resolve = resolve
+        raise FileNotFoundError("moving.py~")
+
+    client.resolve = vanish_once
+    assert (fetcher.folder_of("moving") / "moving.py").read_text() == "here"
+
+
+@pytest.mark.parametrize("error", [KeyError("member"), ImportError("no source")])
+def test_whatever_is_raised_at_the_client_is_a_failed_transfer(client, fetcher, error):
+    def fail(*_):
+        raise error
+
+    client.resolve = fail
+    with pytest.raises(
+        DependencyTransferError, match=r"x could not be .*(KeyE|no sou)"
+    ):
+        fetcher.folder_of("x")
+
+
+def test_a_namespace_that_cannot_be_stored_is_a_failed_transfer(
+    site, fetcher, tmp_path
+):
+    (site / "space_n").mkdir()
+    assert (fetcher.folder_of("space_n") / "space_n").is_dir()
+    shutil.rmtree(tmp_path / "store/namespaces")
+    (tmp_path / "store/namespaces").touch()
+    with pytest.raises(DependencyTransferError, match="space_n cannot be stored at"):
+        fetcher.folder_of("space_n")
+
+
+def test_a_worker_that_asks_twice_for_a_unit_is_counted_once(site, client, fetcher):
+    write(site, {"asked.py": ""})
+    for _ in range(2):
+        fetcher.folder_of("asked")
+    (found,) = client.dependencies()
+    assert (found.workers, found.transfers) == (1, 1)

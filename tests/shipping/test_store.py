@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -361,3 +362,25 @@ def test_a_unit_is_used_though_no_room_could_be_made(folder, caplog):
     (folder / "partial" / f"{'f' * 64}.12").mkdir()  # its lock cannot be had
     assert store.lease(LIB.ident, Client(), no_pause)
     assert "no room could be made in the store" in caplog.text
+
+
+def test_a_namespace_of_a_store_that_was_deleted_is_closed_to_others(folder):
+    store = Store(folder)
+    shutil.rmtree(folder)
+    before = os.umask(0)
+    try:
+        assert (store.namespace("a.b") / "a/b").is_dir()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_where_nobody_has_a_home_it_is_told_what_to_set(monkeypatch):
+    def nobody(number):
+        raise KeyError(number)
+
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)  # as in a container
+    with pytest.raises(DependencyTransferError, match="set XDG_CACHE_HOME"):
+        store_folder()

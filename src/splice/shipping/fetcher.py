@@ -34,9 +34,6 @@ SLOW_BYTES: Final = 40 * 2**20
 """Bytes a second below which chunks are compressed: zlib at its fastest makes 70 MB a second of
 them, so above this it would be the slower part."""
 
-ATTEMPTS: Final = 2
-"""How often a unit is fetched whose files change meanwhile: an editor saves once."""
-
 
 class Fetcher:
     """Brings units from one client into the store of this machine.
@@ -53,6 +50,7 @@ class Fetcher:
         self._made_store: Store | None = None
         self._patience = patience
         self._facts = facts_here()
+        self._arrived: set[str] = set()
 
     @property
     def _store(self) -> Store:
@@ -77,27 +75,24 @@ class Fetcher:
             DependencyRefused: the client has it, and it may not or cannot run here.
             DependencyTransferError: the client has it, and it could not be fetched.
         """
-        for attempts_left in reversed(range(ATTEMPTS)):
-            answer: Answer = self._ask(name, "resolve", name, self._facts)
-            if isinstance(answer, Absent):
-                return None
-            if isinstance(answer, Refused):
-                raise DependencyRefused(answer.reason, name=name)
-            if isinstance(answer, Namespace):
-                return self._namespace(name)
-            try:
-                return self._unit(answer)
-            except Spoiled:
-                self._ask(name, "renew", answer.ident)
-                if not attempts_left:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+        try:
+            return self._attempt(name)
+        except Spoiled:  # its files change meanwhile: an editor saves once
+            return self._attempt(name)
 
-    def _namespace(self, name: str) -> Path:
-        """Return a folder that holds an empty portion of a namespace."""
-        folder = self._store.folder / "namespaces" / name
-        (folder / name.replace(".", "/")).mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
+    def _attempt(self, name: str) -> Path | None:
+        answer: Answer = self._ask(name, "resolve", name, self._facts)
+        if isinstance(answer, Absent):
+            return None
+        if isinstance(answer, Refused):
+            raise DependencyRefused(answer.reason, name=name)
+        if isinstance(answer, Namespace):
+            return self._store.namespace(name)
+        try:
+            return self._unit(answer)
+        except Spoiled:
+            self._ask(name, "renew", answer.ident)
+            raise
 
     def _unit(self, offer: Offer) -> Path:
         began = time.monotonic()
@@ -107,7 +102,9 @@ class Fetcher:
 
         has_fetched = self._store.lease(offer.ident, fetch, self._patience.pause)
         seconds = time.monotonic() - began if has_fetched else None
-        self._ask(str(offer), "arrived", offer, seconds)
+        if has_fetched or offer.ident not in self._arrived:
+            self._ask(str(offer), "arrived", offer, seconds)
+            self._arrived.add(offer.ident)
         return self._store.place(offer.ident)
 
     def _fetch(self, offer: Offer, folder: Path) -> Manifest:
@@ -167,11 +164,15 @@ class Fetcher:
             raise Spoiled(f"{what} could not be read: {error}") from error
         except SpliceError as error:
             raise _failed(what, error) from error
+        except (
+            Exception
+        ) as error:  # else an ImportError of the client's looks like ours
+            raise _failed(what, repr(error)) from error
 
 
-def _failed(what: str, error: BaseException) -> DependencyTransferError:
+def _failed(what: str, why: object) -> DependencyTransferError:
     return DependencyTransferError(
-        f"{what} could not be fetched from the client: {error}"
+        f"{what} could not be fetched from the client: {why}"
     )
 
 

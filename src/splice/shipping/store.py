@@ -8,6 +8,7 @@
         locks/<id>                   locked: being fetched or removed
         leases/<id>                  shared lock: in use; its time: when it was used last
         partial/<id>.<number>/       being unpacked
+        namespaces/<name>/           an empty portion of a namespace package
 
 A unit is unpacked beside its place, verified and then renamed, so that it is never there by half;
 the lock makes it one download for the machine, and falls when its holder dies.  While an OS process
@@ -72,8 +73,18 @@ class Stored:
 
 
 def store_folder() -> Path:
-    """Return where the store of this user is."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Return where the store of this user is.
+
+    Raises:
+        DependencyTransferError: the user has no home, as some in containers.
+    """
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise DependencyTransferError(
+            "there is no folder for a store of shipped modules: this user has no home; set "
+            "XDG_CACHE_HOME"
+        ) from error
     return Path(cache) / "splice" / "store"
 
 
@@ -132,12 +143,30 @@ class Store:
         try:
             has_fetched = self._lease(ident, fetch, pause)
         except OSError as error:
-            raise DependencyTransferError(
-                f"unit {ident[:12]} cannot be stored at {self.folder}: {error}"
-            ) from error
+            raise self._failed(f"unit {ident[:12]}", error) from error
         if has_fetched:
             self._evict_if_possible()
         return has_fetched
+
+    def namespace(self, name: str) -> Path:
+        """Return a folder that holds an empty portion of a namespace package.
+
+        Raises:
+            DependencyTransferError: it cannot be made.
+        """
+        folder = self.folder / "namespaces" / name
+        try:
+            self._make_folders()  # or what a deleted store had closed is open
+            portion = folder / name.replace(".", "/")
+            portion.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._failed(f"namespace package {name}", error) from error
+        return folder
+
+    def _failed(self, what: str, error: OSError) -> DependencyTransferError:
+        return DependencyTransferError(
+            f"{what} cannot be stored at {self.folder}: {error}"
+        )
 
     def _lease(
         self, ident: str, fetch: Callable[[Path], Manifest], pause: Pause
