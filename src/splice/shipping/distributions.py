@@ -61,9 +61,8 @@ class Distribution:
 
     def _text(self, *names: str) -> str:
         for name in names:
-            with suppress(
-                OSError
-            ):  # not there, or closed to us, as to importlib.metadata
+            # not there, or closed to us, as it is to importlib.metadata
+            with suppress(OSError):
                 return (self.folder / name).read_text(
                     encoding="utf-8", errors="replace"
                 )

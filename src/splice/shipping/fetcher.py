@@ -164,9 +164,8 @@ class Fetcher:
             raise Spoiled(f"{what} could not be read: {error}") from error
         except SpliceError as error:
             raise _failed(what, error) from error
-        except (
-            Exception
-        ) as error:  # else an ImportError of the client's looks like ours
+        except Exception as error:
+            # else an ImportError of the client's would look like ours
             raise _failed(what, repr(error)) from error
 
 
