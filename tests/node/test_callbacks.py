@@ -309,3 +309,25 @@ def test_a_task_of_an_async_handler_can_kill_its_process(sim: Simulation) -> Non
         return getattr(error, "reason", error), runtime.monitor(tasked).get(1).reason
 
     assert sim.run(sim.node(), scenario) == ("killed", "noproc")
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_a_callback_of_an_earlier_life_does_nothing_for_the_next_one(
+    sim: Simulation, given: str
+) -> None:
+    def scenario() -> Any:
+        sup = runtime.spawn(Supervisor, children=[child(Giver)])
+        giver = sup.which_children().get()[0].proxy
+        worker, whom = runtime.spawn(Worker), runtime.spawn(Worker)
+        for what in ("time", "watch", "bear"):
+            sync(getattr(giver, given)(worker, "work_later", what, whom))
+        giver.leave("bad").exception()
+        assert giver.note("restarted").get(5) == ["restarted"]
+        for _ in range(3):
+            worker.finish().get()
+        runtime.stop(whom)
+        runtime.sleep(10)
+        links = runtime.info(giver).links
+        return giver.note("end").get(1), links, runtime.whereis("born")
+
+    assert sim.run(sim.node(), scenario) == (["restarted", "end"], (), None)

@@ -186,16 +186,29 @@ def is_on_loop(thread: int) -> bool:
     return cell is not None and bool(cell.scheduler.thread == get_ident())
 
 
+def current_giver() -> Any:
+    """Return who gives a callback here: the process, in its present life, or None."""
+    cell = current_cell()
+    extra = None if cell is None else cell.extra
+    return cell if extra is None or extra.keeper is None else (cell, extra.lives)
+
+
 class on_behalf_of:  # noqa: N801 - reads as a statement
     """Have a callback belong to the process that has given it, for the time of the block.
 
     It runs on the stack of whoever settles the promise, and must not wait there.
+
+    Args:
+        giver: as `current_giver` has returned it.
     """
 
     __slots__ = ("_before", "_cell", "_worker")
 
-    def __init__(self, cell: Cell | None) -> None:
-        self._cell = cell
+    def __init__(self, giver: Any) -> None:
+        self._cell: Cell | None = giver
+        if type(giver) is tuple:  # one that a supervisor may have restarted since
+            cell, life = giver
+            self._cell = cell if cell.extra.lives == life else cell.ghost()
 
     def __enter__(self) -> None:
         self._worker = worker = current_worker()

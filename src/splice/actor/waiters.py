@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from splice.actor.context import Worker, current_cell, on_behalf_of
+from splice.actor.context import Worker, current_giver, on_behalf_of
 from splice.log import logger
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class FutureWaiter:
 
     def __init__(self, future: Future[Any]) -> None:
         self._future = future
-        self._giver = current_cell()
+        self._giver = current_giver()
 
     def settled(self, promise: Promise) -> None:
         """Settle the future, which calls the user's callbacks on the spot."""
@@ -194,7 +194,7 @@ class Callback:
 
     def __init__(self, function: Callable[[Promise], Any]) -> None:
         self._function = function
-        self._giver = current_cell()
+        self._giver = current_giver()
 
     def settled(self, promise: Promise) -> None:
         """Call the function."""
@@ -217,7 +217,7 @@ class Then:
     def __init__(self, function: Callable[[Any], Any], follower: Promise) -> None:
         self._function = function
         self._follower = follower
-        self._giver = current_cell()
+        self._giver = current_giver()
 
     def settled(self, promise: Promise) -> None:
         """Call the function with the answer and settle the follower."""
