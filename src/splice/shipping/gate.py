@@ -35,11 +35,19 @@ class Gate:
     Args:
         thread: that of the node's loop, which waits by `pause`.
         pause: see `splice.shipping.patience.Patience.pause`.
+        postpone: called on that thread before it imports what is not ready; see
+            `splice.shipping.patience.Patience.postpone`.
     """
 
-    def __init__(self, thread: int, pause: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        thread: int,
+        pause: Callable[[float], None],
+        postpone: Callable[[], None] = lambda: None,
+    ) -> None:
         self._thread = thread
         self._pause = pause
+        self._postpone = postpone
         self._lock = threading.RLock()
         self._import = builtins.__import__
         self._import_module = importlib.import_module
@@ -88,6 +96,8 @@ class Gate:
 
     def _enter(self) -> Any:
         """Take the lock and return it; None when this thread has to go on without it."""
+        if get_ident() == self._thread:
+            self._postpone()
         lock = self._lock
         return lock if self._take(lock) else None
 

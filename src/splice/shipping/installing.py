@@ -57,7 +57,7 @@ def install(node: Node, shipping: Shipping) -> None:
     """Have what this OS process imports fetched from the client."""
     scheduler = node.scheduler
     patience = Patience(node)
-    Gate(scheduler.thread, patience.pause).install()
+    Gate(scheduler.thread, patience.pause, patience.postpone).install()
     node.exchange.held = Held(node.exchange, node)
     supplier: Any = node.connect(shipping.supplier)
     fetcher = Fetcher(supplier, lambda: Store(store_folder()), patience)

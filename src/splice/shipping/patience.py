@@ -11,7 +11,8 @@ The queue is served by the loop, and by a pump as well: else a thread that impor
 gate, would wait for the loop while that waits for the gate.
 
 While a batch of messages is taken in, the loop can do neither: then `Postponed` is raised, and
-`splice.node.held` decodes that message on another thread.
+`splice.node.held` decodes that message on another thread.  So it is with what comes while the loop
+itself is in the middle of an import, if it needs a module that is not ready: it may be that one.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Patience:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._queue: deque[tuple[Asked, Any, tuple[Any, ...]]] = deque()
+        self._is_pumping = False
 
     def ask(self, handler: Any, *args: Any) -> Promise | Asked:
         """Call a handler of a far process; what `get` waits for, on the same thread."""
@@ -120,6 +122,20 @@ class Patience:
         else:
             time.sleep(seconds)
 
+    def postpone(self) -> None:
+        """Import nothing on the loop for a message that comes while it waits for a module itself.
+
+        Raises:
+            Postponed: such a message is being taken in.
+        """
+        if self._is_pumping and self._is_decoding:
+            raise Postponed
+
+    @property
+    def _is_decoding(self) -> bool:
+        held = self._node.exchange.held
+        return held is not None and held.is_decoding
+
     @property
     def _is_on_loop(self) -> bool:
         return get_ident() == self._node.scheduler.thread
@@ -128,8 +144,7 @@ class Patience:
         try:
             self._node.open().pump(lambda: True, 0.0)
         except InternalError as error:
-            held = self._node.exchange.held
-            if held is not None and held.is_decoding:
+            if self._is_decoding:
                 raise Postponed from None
             raise DependencyTransferError(
                 "a module cannot be fetched from the client in a callback on the loop of a "
@@ -141,10 +156,14 @@ class Patience:
         node = self._node
         self._serve()
         deadline = node.loop.time() + PUMP_SECONDS
-        node.open().pump(
-            lambda: bool(self._queue) or (promise is not None and promise.done()),
-            deadline,
-        )
+        self._is_pumping = True
+        try:
+            node.open().pump(
+                lambda: bool(self._queue) or (promise is not None and promise.done()),
+                deadline,
+            )
+        finally:
+            self._is_pumping = False
         self._serve()
 
     def _serve(self) -> None:
