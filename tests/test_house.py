@@ -56,7 +56,7 @@ BROAD_EXCEPTS = {
     "node/child.py:OsChild._call_back": "what the starter wants told of its child",
     "node/hosting.py:NodeThread._live": "none: it is raised in the thread that starts the node",
     "node/node.py:_settle_by": "what another thread wants done; constructors run there",
-    "shipping/fetcher.py:Fetcher._answer": "importers of the client",
+    "shipping/supplier.py:_telling.tell": "importers of the client",
     "testing/campaign.py:run_one": "none: a defect of splice, which is what it looks for",
     "testing/simulation.py:SimLauncher._boot": "init of a forked node",
     "node/lifeline.py:main": "init of a forked node",

@@ -22,6 +22,7 @@ import splice
 from splice import runtime
 from splice.cluster import Session, session
 from splice.node.launch import OsLauncher
+from splice.shipping import contents
 
 NEEDED = ("pyzmq", "greenlet", "cloudpickle", "psutil", "click", "rich")
 SRC = Path(splice.__file__).parents[1]
@@ -104,3 +105,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     return folder
+
+
+@pytest.fixture
+def chunks(monkeypatch):
+    """Count the bytes that the client gives out; `at` is called before each chunk."""
+    chunk = contents.Unit.chunk
+
+    class Chunks:
+        sent = 0
+
+        def at(self, number):
+            """Do nothing unless a test says otherwise."""
+
+    counted = Chunks()
+
+    def count(unit, number):
+        counted.at(number)
+        data = chunk(unit, number)
+        counted.sent += len(data)
+        return data
+
+    monkeypatch.setattr(contents.Unit, "chunk", count)
+    return counted

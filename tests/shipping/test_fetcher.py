@@ -218,10 +218,8 @@ def test_whatever_is_raised_at_the_client_is_a_failed_transfer(client, fetcher, 
     def fail(*_):
         raise error
 
-    client.resolve = fail
-    with pytest.raises(
-        DependencyTransferError, match=r"x could not be .*(KeyE|no sou)"
-    ):
+    client._sources.resolve = fail
+    with pytest.raises(DependencyTransferError, match=r"cannot give x: (KeyE|Import)"):
         fetcher.folder_of("x")
 
 

@@ -8,10 +8,9 @@ import stat
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-from tests.shipping.trees import forget, install, write
+from tests.shipping.trees import forget, install, lay_out, use, write
 
 from splice import runtime
 from splice.cluster.sessions import Session
@@ -21,7 +20,7 @@ from splice.errors import CompositeError, DependencyTransferError
 from splice.node import current
 from splice.node.hosting import NodeThread
 from splice.node.launch import OsLauncher
-from splice.shipping import contents, progress
+from splice.shipping import progress
 from splice.shipping.store import Store, store_folder
 
 pytestmark = pytest.mark.system
@@ -29,49 +28,9 @@ pytestmark = pytest.mark.system
 MIB = 2**20
 
 
-def lay_out(project: Path, name: str, size: int = 0) -> None:
-    """Write a package with a data file."""
-    write(project, {f"{name}/__init__.py": f"NAME = {name!r}"})
-    (project / name / "data.bin").write_bytes(bytes(size))
-
-
-def use(module):
-    """Return a function that imports a package on a worker."""
-
-    def use_it():
-        import importlib
-
-        return importlib.import_module(module).NAME
-
-    return use_it
-
-
 def stored() -> set[str]:
     """Return the names of the units in the store."""
     return {unit.name for unit in Store(store_folder()).units()}
-
-
-@pytest.fixture
-def chunks(monkeypatch):
-    """Count the bytes that the client gives out; `at` is called before each chunk."""
-    chunk = contents.Unit.chunk
-
-    class Chunks:
-        sent = 0
-
-        def at(self, number):
-            """Do nothing unless a test says otherwise."""
-
-    counted = Chunks()
-
-    def count(unit, number):
-        counted.at(number)
-        data = chunk(unit, number)
-        counted.sent += len(data)
-        return data
-
-    monkeypatch.setattr(contents.Unit, "chunk", count)
-    return counted
 
 
 def test_workers_of_two_sessions_at_once_have_one_download(
@@ -223,44 +182,6 @@ def test_what_a_small_disk_has_no_room_for_is_refused_before_the_first_byte(
         c.apply(use("large"))
     assert isinstance(raised.value.errors[0], DependencyTransferError)
     assert chunks.sent == 0
-
-
-def test_processes_of_the_worker_answer_in_the_middle_of_a_transfer(
-    far_session, project, chunks
-):
-    lay_out(project, "large", 8 * MIB)
-    write(
-        project,
-        {
-            "beside.py": (
-                "from splice import Process\n"
-                "class Beside(Process):\n"
-                "    def twice(self, n): return 2 * n\n"
-            )
-        },
-    )
-    import beside
-
-    begun, finished = threading.Event(), threading.Event()
-    c = far_session(hide=(project,))
-    proc = runtime.spawn(beside.Beside, sp_dest=c.workers[0])
-    assert proc.twice(1).get(timeout=20) == 2
-
-    def hold(number):
-        if number == 4:
-            begun.set()
-            assert finished.wait(40)
-
-    chunks.at = hold
-    answer = c.submit(use("large"))
-    try:
-        assert begun.wait(20)
-        assert [proc.twice(n).get(timeout=20) for n in range(50)] == [*range(0, 100, 2)]
-        assert not answer.done()
-    finally:
-        finished.set()
-    assert answer.get(timeout=40) == "large"
-    forget("beside")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec
 import pytest
 from tests.shipping.trees import forget, install, write
 
-from splice.shipping.contents import Changed
+from splice.shipping.answers import Changed
 from splice.shipping.sources import Absent, Namespace, Offer, Refused, Sources
 from splice.shipping.tags import facts_here
 

@@ -40,3 +40,20 @@ def forget(*names: str) -> None:
     for loaded in list(sys.modules):
         if loaded.partition(".")[0] in names:
             del sys.modules[loaded]
+
+
+def lay_out(project: Path, name: str, size: int = 0) -> None:
+    """Write a package with a data file."""
+    write(project, {f"{name}/__init__.py": f"NAME = {name!r}"})
+    (project / name / "data.bin").write_bytes(bytes(size))
+
+
+def use(module):
+    """Return a function that imports a package on a worker."""
+
+    def use_it():
+        import importlib
+
+        return importlib.import_module(module).NAME
+
+    return use_it

@@ -13,6 +13,10 @@ MAX_UNIT_BYTES: Final = 512 * 2**20
 """Over it a unit is refused: a folder of data beside the code, more often than code."""
 
 
+class Changed(OSError):
+    """A file is not what the manifest says any more, or cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """What the client could import at a moment.

@@ -16,14 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from splice.shipping.answers import Changed
 from splice.shipping.manifest import Cut, File, Manifest
 
 SETTLED_SECONDS: Final = 2.0
 """After a change of a file its next one shows in its times; no file system has coarser ones."""
-
-
-class Changed(OSError):
-    """A file is not what the manifest says any more."""
 
 
 class Content(Protocol):

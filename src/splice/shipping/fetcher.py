@@ -164,14 +164,11 @@ class Fetcher:
             raise Spoiled(f"{what} could not be read: {error}") from error
         except SpliceError as error:
             raise _failed(what, error) from error
-        except Exception as error:
-            # else an ImportError of the client's would look like ours
-            raise _failed(what, repr(error)) from error
 
 
-def _failed(what: str, why: object) -> DependencyTransferError:
+def _failed(what: str, error: BaseException) -> DependencyTransferError:
     return DependencyTransferError(
-        f"{what} could not be fetched from the client: {why}"
+        f"{what} could not be fetched from the client: {error}"
     )
 
 

@@ -7,26 +7,41 @@
              manifest(id), chunk(id, n)  -> what the store unpacks, eight chunks in flight
              arrived(id, seconds)        for `Session.dependencies`
 
-It reads files, so its handlers run on a thread and never hold the loop of the client's node.
+It reads files, so its handlers run on a thread and never hold the loop of the client's node.  What
+they raise is made of classes that every worker has loaded: while a worker imports, it can import
+nothing else to understand an answer.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from splice.actor.handlers import blocking
 from splice.actor.process import Process
+from splice.errors import DependencyTransferError, SpliceError
 from splice.log import logger
-from splice.shipping.answers import MAX_UNIT_BYTES, Answer, Catalogue, Dependency, Offer
+from splice.shipping.answers import (
+    MAX_UNIT_BYTES,
+    Answer,
+    Catalogue,
+    Changed,
+    Dependency,
+    Offer,
+)
 from splice.shipping.catalogue import catalogue_here, generation_here
-from splice.shipping.contents import Changed, Unit
+from splice.shipping.contents import Unit
 from splice.shipping.manifest import Manifest
 from splice.shipping.progress import Progress
 from splice.shipping.sources import Sources
 from splice.shipping.tags import Facts
 from splice.shipping.versions import Difference
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _log = logger("shipping")
 
@@ -39,6 +54,27 @@ class _Use:
     workers: int = 0
     transfers: int = 0
     seconds: float = 0.0
+
+
+def _telling(
+    handler: Callable[Concatenate[Supplier, P], T],
+) -> Callable[Concatenate[Supplier, P], T]:
+    """Have a handler raise nothing but `Changed` for files, and errors of ours."""
+
+    @wraps(handler)
+    def tell(self: Supplier, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return handler(self, *args, **kwargs)
+        except (Changed, SpliceError):
+            raise
+        except OSError as error:
+            raise Changed(str(error)) from error
+        except Exception as error:  # of an importer, for instance
+            raise DependencyTransferError(
+                f"the client cannot give {args[0]}: {error!r}"
+            ) from error
+
+    return tell
 
 
 class Supplier(Process):
@@ -58,21 +94,25 @@ class Supplier(Process):
         self._differences: set[Difference] = set()
 
     @blocking
+    @_telling
     def catalogue(self, known: str | None) -> Catalogue | None:
         """Return what can be imported here now, None if it is still generation `known`."""
         return None if known == generation_here() else catalogue_here()
 
     @blocking
+    @_telling
     def resolve(self, name: str, worker: Facts) -> Answer:
         """Say what there is for a worker that misses module `name`."""
         return self._sources.resolve(name, worker)
 
     @blocking
+    @_telling
     def manifest(self, ident: str) -> Manifest:
         """Return the files of a unit that was offered."""
         return self._unit(ident).manifest
 
     @blocking
+    @_telling
     def chunk(self, ident: str, number: int, is_compressed: bool) -> bytes:
         """Return one chunk of a unit.
 
@@ -86,6 +126,7 @@ class Supplier(Process):
         return zlib.compress(data, 1) if is_compressed else data
 
     @blocking
+    @_telling
     def renew(self, ident: str) -> None:
         """Forget a unit whose files were changed; the next question makes it anew."""
         self._sources.renew(ident)

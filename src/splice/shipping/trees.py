@@ -11,7 +11,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from splice.shipping.contents import Changed, Content, InArchive, OnDisk
+from splice.shipping.answers import Changed
+from splice.shipping.contents import Content, InArchive, OnDisk
 
 
 def package_tree(name: str, folder: str) -> dict[str, Content]:
