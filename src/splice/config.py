@@ -151,10 +151,11 @@ def _check(name: str, value: object, default: object) -> None:
 def _check_number(
     name: str, value: object, kind: type | tuple[type, ...], noun: str
 ) -> None:
-    text = f"{name} is {noun} from 0 on, not {value!r}"
+    least = int(name in _FROM_ONE)
+    text = f"{name} is {noun} from {least} on, not {value!r}"
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(text)
-    if not (isinstance(value, (int, float)) and 0 <= value < inf):
+    if not (isinstance(value, (int, float)) and least <= value < inf):
         raise ValueError(text)
     if name == "port" and value > LAST_PORT:
         raise ValueError(f"port is at most {LAST_PORT}, not {value}")
@@ -183,6 +184,9 @@ KEY_BYTES: Final = 32
 
 BAD_KEY: Final = f"a cluster key has {KEY_BYTES} bytes, written as 64 hex digits"
 """Does not show the key that was given: it may be a good one with a typing error."""
+
+_FROM_ONE: Final = ("frame_messages", "frame_bytes", "piece_bytes", "blocking_threads")
+"""With none of these nothing would ever be sent, or done."""
 
 LAST_PORT: Final = 65535
 """The last that TCP has."""

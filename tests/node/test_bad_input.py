@@ -237,6 +237,10 @@ except splice.NodeLost as error:
         ({"loss_timeout": float("nan")}, "loss_timeout is a number .* not nan"),
         ({"isolate": "no"}, "isolate is True or False, not 'no'"),
         ({"window_bytes": 1.5}, "window_bytes is a whole number from 0 on, not 1.5"),
+        ({"frame_messages": 0}, "frame_messages is a whole number from 1 on, not 0"),
+        ({"frame_bytes": 0}, "frame_bytes is a whole number from 1 on, not 0"),
+        ({"piece_bytes": 0}, "piece_bytes is a whole number from 1 on, not 0"),
+        ({"blocking_threads": 0}, "blocking_threads is a .* from 1 on, not 0"),
         (
             {"address": "tcp://1.2.3.4:5"},
             "address is a host alone, .* not 'tcp://1.2.3.4:5'",
