@@ -16,6 +16,9 @@ WALL_CLOCKS = {
     ("date", "today"),
 }
 
+AGES = {"shipping/contents.py": "of a file: its times are of that clock"}
+"""Where one is read all the same; set wrong, it costs time there and nothing else."""
+
 
 def wall_clocks(text: str) -> Iterator[int]:
     """Yield the lines in which a clock is read that can be set."""
@@ -31,10 +34,9 @@ def wall_clocks(text: str) -> Iterator[int]:
 def test_no_module_counts_time_on_a_clock_that_can_be_set() -> None:
     root = Path(splice.__file__).parent
     for path in root.rglob("*.py"):
+        name = str(path.relative_to(root))
         found = list(wall_clocks(path.read_text(encoding="utf-8")))
-        assert found == [], (
-            f"{path.relative_to(root)}: use the loop's time or monotonic"
-        )
+        assert bool(found) == (name in AGES), f"{name}: use the loop's time, monotonic"
 
 
 def test_a_clock_that_can_be_set_would_be_found() -> None:
