@@ -13,9 +13,9 @@ from splice.net.actions import Action, Cause, Deliver, Delivered, Failed, Transm
 from splice.net.bulk import NOTHING, Assembly, cut
 from splice.net.channel import Channel
 from splice.net.frames import FrameError, Kind, decode_batch, decode_header, join, split
-from splice.net.outbound import PIECES, SPARED
+from splice.net.outbound import PIECES
 from splice.net.outgoing import Outgoing
-from splice.net.window import FIRST_CREDIT, Window
+from splice.net.window import FIRST_CREDIT, SPARED, Window
 
 PIECE = 100
 CONFIG = Config(piece_bytes=PIECE)
@@ -276,3 +276,30 @@ def test_a_message_slightly_larger_than_a_piece_goes_whole() -> None:
         pair.send(Outgoing((REQUEST, 1, SHIP), (bytes(PIECE),), 1, size=PIECE + extra))
         sent = pair.ends[0].outbound.flights
         assert {sent[0].kind} == kinds
+
+
+def test_what_is_handled_beside_a_large_one_is_told_at_once() -> None:
+    pair = Pair()
+    pair.arrive(pair.send(huge(1)))
+    pair.settle()
+    others = [
+        Outgoing((REQUEST, number, SHOP), (), number, False, PIECE)
+        for number in range(2, 2 * SPARED // PIECE)
+    ]
+    pair.arrive(pair.send(*others))
+    pair.settle()
+    come = len(pair.handled)
+    assert come < len(others)
+
+    # no time passes: neither a beat is due nor an acknowledgement
+    pair.ends[1].inbound.credit.drop(1000, 1000 * PIECE)
+    pair.arrive(pair.do(1, pair.ends[1].flush(pair.now)), 0)
+    assert len(pair.handled) == come + 1000
+
+
+def test_those_that_need_no_credit_are_told_when_a_second_large_one_waits_for_it() -> (
+    None
+):
+    pair = Pair()
+    pair.arrive(pair.send(huge(1), huge(2, SHOP)))
+    assert pair.ends[0].outbound.is_stuck

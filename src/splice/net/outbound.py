@@ -29,15 +29,11 @@ from splice.net.bulk import NOTHING, Queue
 from splice.net.flight import Flight
 from splice.net.frames import Kind, encode_batch
 from splice.net.outgoing import Outgoing
-from splice.net.window import FIRST_CREDIT
+from splice.net.window import FIRST_CREDIT, SPARED
 
 PIECES: Final = 8
 """Pieces of large messages on the way at once: enough to keep a fast line busy, and all that a
 small message has to wait for."""
-
-SPARED: Final = 256 * 1024
-"""Bytes that others may still send while a large message has used up all credit, until that was
-handled: a full frame, so that they are not kept waiting, and little beside what was let in."""
 
 _COUNTED: Final = (REQUEST, TELL)
 """What is given back as credit when it was handled."""

@@ -19,6 +19,10 @@ FIRST_CREDIT: Final = 1024 * 1024
 """Bytes of mail that may be sent before the receiver has said how many it takes: a few full
 frames, so that a flood starts at once, and little beside the window of a node."""
 
+SPARED: Final = 256 * 1024
+"""Bytes that others may still send while a large message has used up all credit, until that was
+handled: a full frame, so that they are not kept waiting, and little beside what was let in."""
+
 SHARES: Final = 4
 """Nodes among which the window is divided at least: it must not be one node's alone."""
 
@@ -121,7 +125,10 @@ class Credit:
     def is_worth_telling(self) -> bool:
         """The grant has grown so much that the other side should hear of it now."""
         grown = self.granted - self.advertised
-        return grown > 0 and grown >= (self.granted - self._given_back) // 4
+        left = self._held
+        if self._out > left:  # a large message has used it up, and there is no more
+            left = min(left, SPARED)
+        return grown > 0 and grown >= left // 4
 
     @property
     def _held(self) -> int:
