@@ -632,3 +632,28 @@ def test_ties_to_a_node_that_has_ended_leave_nothing(sim, two):
 
     sim.run(one, scenario)
     assert one.exchange.signals.peers == []
+
+
+class Brief(Trapper):
+    def tie(self, other):
+        runtime.link(self, other)
+        raise Exit("bad")
+
+
+def test_a_link_that_has_crossed_an_end_is_none_to_the_next_process_of_that_name():
+    sim = Simulation(seed=1, delay=0.05)
+    one, other = sim.node(), sim.node()
+
+    def scenario():
+        near = runtime.spawn(Trapper)
+        far = runtime.spawn(Brief, sp_dest=other.address, sp_id="far")
+        tell(far.tie, near)
+        runtime.sleep(0.04)  # it begins with that 10 ms from now
+        runtime.link(near, far)
+        runtime.sleep(0.2)
+        again = runtime.spawn(Brief, sp_dest=other.address, sp_id="far")
+        runtime.sleep(5)
+        return sync(near.note("asked")), [runtime.info(p).links for p in (near, again)]
+
+    assert sim.run(one, scenario) == (["bad", "asked"], [(), ()])
+    sim.close()

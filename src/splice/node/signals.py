@@ -307,8 +307,11 @@ class Signals:
         self, peer: Peer, name: str, resource: Resource, source: Resource
     ) -> None:
         """Take in a link or a monitor; it waits like mail while its name may still be made."""
+        ties = self.ties(peer)
+        if name == "link" and (resource, source) in ties.parting:
+            return  # from before, also to a later process of that name
         take = self._take_link if name == "link" else self._take_monitor
-        waiting, key = self.ties(peer).waiting, (name, resource, source)
+        waiting, key = ties.waiting, (name, resource, source)
 
         def again() -> None:
             if key in waiting:  # else it was taken back, or its node is lost
@@ -325,7 +328,7 @@ class Signals:
         cell = self._node.scheduler.directory.get(resource)
         if cell is None or cell.has_ended:
             self.tell_exit(peer, source, resource, NO_PROCESS)
-        elif (resource, source) not in self.ties(peer).parting:
+        else:
             self._add_link(peer, cell, _url_of(peer, source))
 
     def _forget_parting(
