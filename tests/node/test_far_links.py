@@ -634,6 +634,31 @@ def test_ties_to_a_node_that_has_ended_leave_nothing(sim, two):
     assert one.exchange.signals.peers == []
 
 
+@pytest.mark.parametrize("how", ["link", "unlink"])
+@pytest.mark.parametrize("first", [True, False])
+def test_two_far_processes_are_joined_or_parted_by_a_third_node_that_reaches_only_one(
+    sim, how, first
+):
+    one, two, three = (sim.node() for _ in range(3))
+
+    def scenario():
+        near = runtime.spawn(Trapper, sp_dest=two.address)
+        far = runtime.spawn(Trapper, sp_dest=three.address)
+        if how == "unlink":
+            runtime.link(near, far)
+        sync(near.note(1)), sync(far.note(1))
+        sim.network.cut(one.address, two.address)
+        runtime.sleep(1)
+        ends = (near, far) if first else (far, near)
+        getattr(runtime, how)(*ends)
+        runtime.sleep(120)
+        return runtime.info(far).links
+
+    links = sim.run(one, scenario)
+
+    assert len(links) == (how == "link")
+
+
 class Brief(Trapper):
     def tie(self, other):
         runtime.link(self, other)

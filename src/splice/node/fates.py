@@ -210,25 +210,23 @@ def join(node: Node, one: Any, other: Any, how: str) -> None:
     one, other = _resolved(node, one), _resolved(node, other)
     if isinstance(one, Remote):
         one, other = other, one
-    if isinstance(one, Remote) and how == "link":
-        _link_far(node, one, other)
-    elif isinstance(one, Remote):
-        _ask_agent(node, one, other, how)
+    if isinstance(one, Remote):
+        _join_far(node, one, other, how)
     elif isinstance(other, Remote):
         getattr(node.exchange.signals, how)(one, other)
     else:
         getattr(links, how)(one, other)
 
 
-def _link_far(node: Node, one: Remote, other: Remote) -> None:
-    """Have two far processes linked by the node of one; if that is lost, by the other's."""
+def _join_far(node: Node, one: Remote, other: Remote, how: str) -> None:
+    """Have two far processes joined by the node of one; if that is not reached, by the other's."""
 
     def told(told: Promise) -> None:
         if told.exception() is not None:
-            again = _ask_agent(node, other, one, "link")
+            again = _ask_agent(node, other, one, how)
             again.add_done_callback(Promise.exception)
 
-    _ask_agent(node, one, other, "link").add_done_callback(told)
+    _ask_agent(node, one, other, how).add_done_callback(told)
 
 
 def _ask_agent(node: Node, one: Remote, other: Remote, how: str) -> Promise:
