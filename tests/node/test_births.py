@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from splice import Cancelled, Exit, NodeLost, Process, Supervisor, runtime, sync
+from splice.actor.handlers import NamedHandler
+from splice.node.fates import linked
+from splice.node.given import node_url
 from splice.testing.simulation import Simulation
 
 
@@ -137,6 +140,42 @@ def test_a_supervised_process_ends_when_its_linked_parent_ended_while_it_was_mad
 
     # a supervisor's child is linked when it is known, and told that nobody is there
     assert sim.run(sim.one, scenario) == ("bad" if dest is None else "noproc")
+
+
+class Slack(Parent):
+    """Is told of its child's making late, as from a thread that has waited for its turn."""
+
+    sp_trap_exit = True
+
+    def bear(self, dest: Any) -> None:
+        self.ends: list[Any] = []
+        node, me = runtime.node, self._sp_cell
+        agent: Any = node.connect(node_url(dest))._sp_target
+        wanted = (Parent, (), {}, "born", self.sp_proxy)
+        making = agent.ask(NamedHandler("spawn"), wanted, None)
+        making.get().leave("bad").exception()
+        runtime.sleep(1)
+        linked(node, me, making, is_bound=True).get()
+
+    def sp_exited(self, exited: Any) -> None:
+        self.ends.append(exited.reason)
+
+    def told(self) -> list[Any]:
+        return self.ends
+
+
+def test_a_parent_hears_of_the_end_of_a_child_that_was_over_before_it_was_known(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        parent = runtime.spawn(Slack)
+        sync(parent.bear(two.address))
+        runtime.sleep(1)
+        return sync(parent.told()), runtime.info(parent).links
+
+    assert sim.run(one, scenario) == (["noproc"], ())
 
 
 # ---- given up

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splice.log import ROOT
 from splice.message import CANCEL, REQUEST, RESPONSE, SIGNAL
 from splice.net import frames
 from splice.net.frames import FrameError
@@ -44,7 +47,10 @@ def test_a_reader_with_a_defect_is_found_and_its_seed_named(monkeypatch) -> None
         fuzz.run_one(fuzz.batches, int(note.split()[-1]))
 
 
-def test_the_program_says_what_it_did(capsys, monkeypatch) -> None:
+def test_the_program_says_what_it_did(capsys, caplog, monkeypatch) -> None:
+    caplog.set_level(
+        logging.CRITICAL, ROOT
+    )  # as the program does; taken back afterwards
     monkeypatch.setattr(fuzz.resource, "setrlimit", lambda *_: None)
     fuzz.main(["--minutes", "0.001", "frames"])
     assert "frames: " in capsys.readouterr().out

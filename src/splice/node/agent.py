@@ -14,8 +14,8 @@ from splice.actor.process import Process
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy
 from splice.errors import NodeLost, ProcessKilled
-from splice.node.fates import bind, join
-from splice.node.remote import AGENT, Named, not_there
+from splice.node.fates import join
+from splice.node.remote import AGENT, Named, Remote, not_there
 from splice.node.replies import Reply
 from splice.uri import Resource
 
@@ -69,7 +69,7 @@ class Agent(Process):
             text = f"{asker.peer} was lost while {child} was made for {whose}"
             take_exit(child, whose.url, NodeLost(text, node=asker.peer.address))
         else:
-            bind(self._node, child, whose)
+            self._node.exchange.signals.bind(child, cast("Remote", whose))
 
     def spawn_many(
         self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -158,9 +158,7 @@ class _Birth:
         child = making.get()._sp_target
         if self._ends:
             self._orphan(child, self._ends[0])
-        elif self._is_bound:
-            bind(self._node, self._parent, child)
-        else:
+        else:  # also one that is bound: it may have ended by now
             join(self._node, self._parent, child, "link")
 
     def _orphan(self, child: Any, reason: Any) -> None:
@@ -170,14 +168,6 @@ class _Birth:
             self._node.exchange.signals.part(self._parent, child, reason)
         else:
             join(self._node, self._parent.ghost(), child, "link")
-
-
-def bind(node: Node, cell: Cell, other: Any) -> None:
-    """Note a link that the other side notes as well; node's thread only."""
-    if isinstance(other, Remote):
-        node.exchange.signals.bind(cell, other)
-    else:
-        links.link(cell, other)
 
 
 def spawn_under(

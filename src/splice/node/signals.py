@@ -163,7 +163,7 @@ class Signals:
         """Note a link that the other node notes by itself, before any signal of it can come.
 
         That is how a process is spawned linked: its node binds it before it answers, and the
-        node of its parent with the answer, which goes ahead of mail and signals.
+        node of its parent links the two with the answer, which goes ahead of mail and signals.
         """
         if cell.has_ended:
             self.part(cell, far, cell.runner.reason)
