@@ -26,6 +26,12 @@ class Till(Process):
         return self.cents
 
 
+class Trap(Process):
+    """Lives on when what it is linked to ends."""
+
+    sp_trap_exit = True
+
+
 @pytest.fixture
 def sim() -> Iterator[Simulation]:
     simulation = Simulation(seed=1)
@@ -86,6 +92,35 @@ except ValueError as error:
     print("ValueError")
 """
     assert run_program(script) == ("ValueError\n", "")
+
+
+# ---- nodes that are gone
+
+
+@pytest.mark.parametrize("how", ["ask", "monitor", "link"])
+def test_what_is_wanted_of_a_node_that_is_gone_leaves_nothing_behind(
+    sim: Simulation, how: str
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> None:
+        near = runtime.spawn(Trap)
+        where = runtime.spawn(Till, sp_dest=two.address).sp_url
+        runtime.shutdown(two.address)
+        runtime.sleep(1)
+        for _ in range(10):
+            far = runtime.connect(where)
+            if how == "ask":
+                far.add(1).exception()
+            elif how == "monitor":
+                runtime.monitor(far).get()
+            else:
+                runtime.link(near, far)
+        runtime.sleep(1)
+        assert runtime.info(near).links == ()
+
+    sim.run(one, scenario)
+    assert (one.exchange.signals.peers, one.exchange._dialogues) == ([], {})
 
 
 # ---- after the shutdown

@@ -170,6 +170,8 @@ class Peers:
             end = self._closed or peer.ended
             channel = peer.channel
             self._act(peer, channel.lose(end) if end else channel.flush(now), now)
+            if peer.ended:  # what was noted of it meanwhile goes, too
+                self._receiver.on_lost(peer, peer.error_of(peer.ended, "unknown"))
 
     def lost(self, incarnation: int, why: str) -> None:
         """Give a node up whose OS process is known to have ended.

@@ -122,13 +122,6 @@ class _Ties:
         self.waiting: set[tuple[str, Resource, Resource]] = set()
         self.parting: dict[tuple[Resource, Resource], int] = {}
 
-    @property
-    def is_none(self) -> bool:
-        """Nothing is tied to anything."""
-        return not (
-            self.links or self.monitors or self.watchers or self.waiting or self.parting
-        )
-
 
 class Signals:
     """The links and monitors of one node that reach to others."""
@@ -397,9 +390,6 @@ class Signals:
                 self._take_exit(peer, source, resource, error)
         elif name in {"unlink", "exit"}:
             self._forget_parting(peer, (source, resource), number)
-        # one that is gone for good is another peer each time
-        if self.ties(peer).is_none:
-            del self._ties[peer]
 
     def lost(self, peer: Peer, error: SpliceError) -> None:
         """End everything that was tied to a lost node, with the loss for a reason."""
