@@ -48,9 +48,8 @@ def test_a_reader_with_a_defect_is_found_and_its_seed_named(monkeypatch) -> None
 
 
 def test_the_program_says_what_it_did(capsys, caplog, monkeypatch) -> None:
-    caplog.set_level(
-        logging.CRITICAL, ROOT
-    )  # as the program does; taken back afterwards
+    # as the program does; taken back afterwards
+    caplog.set_level(logging.CRITICAL, ROOT)
     monkeypatch.setattr(fuzz.resource, "setrlimit", lambda *_: None)
     fuzz.main(["--minutes", "0.001", "frames"])
     assert "frames: " in capsys.readouterr().out
