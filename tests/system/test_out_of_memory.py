@@ -27,20 +27,18 @@ import os
 from splice.errors import WorkerDied
 from splice.cluster import session
 
-def choose_me(points):
+def choose_me():
     with open("/proc/self/oom_score_adj", "w") as file:
-        file.write(str(points))
+        file.write("1000")
 
 def work(n):
     if n == 7:
-        choose_me(1000)
+        choose_me()
         print("I am greedy", flush=True)
         held = [os.urandom(1 << 20) for _ in range(1000)]
     return n
 
 with session(worker_count=2{options}) as c:
-    # on a busy machine a victim may take so long to go that the kernel chooses another one
-    choose_me(-1000)
     answers = c.map(work, range(20), chunksize=1, retries=1, on_error="return")
     died = answers.pop(7)
     assert answers == [n for n in range(20) if n != 7], answers
