@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +102,26 @@ class Cluster:
     def nodes_at(self, workers: list[GrantedWorker]) -> list[Node]:
         addresses = [worker.address for worker in workers]
         return [node for node in self.sim.nodes if node.address in addresses]
+
+
+@pytest.fixture
+def memfds() -> Callable[[], int]:
+    """Counts the memory files that splice has open in this OS process."""
+
+    def count() -> int:
+        gc.collect()
+        return sum(
+            "memfd:splice" in _name(link) for link in Path("/proc/self/fd").iterdir()
+        )
+
+    return count
+
+
+def _name(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:  # another thread has closed it meanwhile
+        return ""
 
 
 @pytest.fixture

@@ -126,21 +126,27 @@ def test_nobody_writes_to_what_is_lent_unless_that_was_asked_for(
 def test_memory_is_kept_as_long_as_its_array_or_a_call_that_has_it(
     lender: Lender,
 ) -> None:
-    def is_open(number: int) -> bool:
-        gc.collect()
-        return os.path.exists(f"/proc/self/fd/{number}")  # noqa: PTH110
-
     array = np.ones(1000)
     packed = lender.pack(array)
     number = loans(packed)[0].descriptor
+    memory = os.fstat(number)
+
+    def is_open() -> bool:
+        # other threads may have got the number since, for something else
+        gc.collect()
+        try:
+            return os.path.samestat(os.fstat(number), memory)
+        except OSError:
+            return False
+
     del packed
-    assert is_open(number)
+    assert is_open()
     packed = lender.pack(array)
     del array
-    assert is_open(number)
+    assert is_open()
     assert received(packed).sum() == 1000
     del packed
-    assert not is_open(number)
+    assert not is_open()
 
 
 def test_what_cannot_travel_is_named(lender: Lender) -> None:

@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,6 @@ from splice.cluster.packed import pack
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "memfd_create"), reason="this system has no memfd"
 )
-
-
-def memfds() -> int:
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return sum("memfd:splice" in str(link.readlink()) for link in links)
 
 
 def test_what_is_lent_is_the_same_behind_and_before_small_things() -> None:
@@ -52,7 +48,9 @@ def test_what_one_writes_to_nobody_else_sees() -> None:
     assert lent.unpack()[0] == 0
 
 
-def test_memory_is_given_back_with_what_was_lent_and_no_sooner() -> None:
+def test_memory_is_given_back_with_what_was_lent_and_no_sooner(
+    memfds: Callable[[], int],
+) -> None:
     before = memfds()
     lent = lend(pack(np.ones(LEAST_BYTES)))
     assert memfds() == before + 1
@@ -77,13 +75,14 @@ def address(_: int, array: Any) -> tuple[int, str]:
 
 
 @pytest.mark.system
-def test_workers_of_one_machine_share_what_a_map_has_in_common() -> None:
+def test_workers_of_one_machine_share_what_a_map_has_in_common(
+    memfds: Callable[[], int],
+) -> None:
     array = np.ones(LEAST_BYTES)
     before = memfds()
     with session(worker_count=2) as c:
         where = set(c.map(address, range(50), array, chunksize=1))
         enclosed = c.map(lambda _: address(0, array), range(3))
-        gc.collect()
         assert memfds() == before
     assert {name for _, name in (*where, *enclosed)} == {"/memfd:splice (deleted)"}
 
