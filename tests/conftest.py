@@ -8,9 +8,12 @@ import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
+
+from splice import runtime
 
 # Time is no property of an example: a busy machine must not fail it.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
@@ -36,3 +39,10 @@ def no_last_words_of_earlier_tests(request: pytest.FixtureRequest) -> None:
     """A failure that nobody looked at is logged when it is collected: not in a test of logs."""
     if "caplog" in request.fixturenames:
         gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_node_outlives_its_module() -> Iterator[None]:
+    """Its threads open and close files, which tests elsewhere count."""
+    yield
+    runtime.shutdown()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -13,6 +15,15 @@ from click.testing import CliRunner
 from splice.cli import main
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+
+
+@pytest.fixture(autouse=True)
+def log_level_as_before() -> Iterator[None]:
+    """A daemon sets it for its OS process, which is that of the tests here."""
+    log = logging.getLogger("splice")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 def scripts() -> dict[str, str]:

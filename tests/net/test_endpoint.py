@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -111,13 +112,12 @@ async def ends(*settings: dict[str, Any]) -> AsyncIterator[list[End]]:
 
 
 @pytest.fixture(autouse=True)
-def runtime_folder(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("run")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    yield folder
-    gc.collect()  # what was left open warns here, in the test that left it
+def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    # not pytest's tmp_path: the path of a socket has room for some 100 characters
+    with TemporaryDirectory(prefix="splice-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
+        gc.collect()  # what was left open warns here, in the test that left it
 
 
 @pytest.fixture
