@@ -1,3 +1,5 @@
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -52,6 +54,35 @@ def test_a_handler_that_never_ends_is_a_failure_too(
     assert "no hang" in failure.rules
 
 
+def test_an_alarm_that_hits_a_destructor_is_passed_over_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Last:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGALRM)
+
+    class Endless:
+        def __init__(self, seed: int, plant: str) -> None:
+            Last()  # and what is raised there, Python only reports
+            time.sleep(60)  # until the next alarm
+
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    monkeypatch.setattr(campaign, "Trial", Endless)
+    monkeypatch.setattr(campaign, "TRIAL_SECONDS", 0.2)
+    failure, _ = run_one(5)
+    assert failure is not None
+    assert failure.rules == ("no hang",)
+    assert unraisable == []
+
+
+def test_an_alarm_after_the_end_of_the_trial_interrupts_nothing() -> None:
+    with campaign._Alarm() as alarm:
+        alarm.is_over = True
+        signal.raise_signal(signal.SIGALRM)
+    assert alarm.text == ""
+
+
 def test_an_error_that_stops_a_trial_is_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -59,6 +90,20 @@ def test_an_error_that_stops_a_trial_is_a_failure(
     failure, _ = run_one(5)
     assert failure is not None
     assert "ZeroDivisionError" in failure.text
+
+
+def test_an_alarm_while_an_error_is_told_interrupts_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tell_slowly() -> str:
+        signal.raise_signal(signal.SIGALRM)
+        return "told"
+
+    monkeypatch.setattr(campaign, "Trial", lambda seed, plant: 1 / 0)
+    monkeypatch.setattr(campaign.traceback, "format_exc", tell_slowly)
+    failure, _ = run_one(5)
+    assert failure is not None
+    assert failure.text == "seed 5: told"
 
 
 @pytest.mark.system

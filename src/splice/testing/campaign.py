@@ -12,13 +12,15 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, Self
 
 from splice.testing.trial import Trial
 
@@ -103,20 +105,18 @@ class Portion:
 
 def run_one(seed: int, plant: str = "") -> tuple[Failure | None, int]:
     """Run one trial; return what it found, if anything, and how many events there were."""
-    alarm = _Alarm()
-    previous = signal.signal(signal.SIGALRM, alarm.ring)
-    # again and again: the first one may hit a handler, and end only that process
-    signal.setitimer(signal.ITIMER_REAL, TRIAL_SECONDS, AGAIN_SECONDS)
-    try:
-        outcome = Trial(seed, plant).run()
-    except Hang:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    except Exception:  # a defect of splice that came out where the trial itself runs
-        text = f"seed {seed}: {traceback.format_exc()}"
-        return Failure(seed, (CRASHES,), text), 0
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+    with _Alarm() as alarm:
+        try:
+            outcome = Trial(seed, plant).run()
+        except Hang:
+            pass
+        except Exception:
+            # a defect of splice that came out where the trial itself runs
+            alarm.is_over = True  # before that is told, too
+            text = f"seed {seed}: {traceback.format_exc()}"
+            return Failure(seed, (CRASHES,), text), 0
+        finally:
+            alarm.is_over = True
     if alarm.text:
         return Failure(seed, (HANGS,), f"seed {seed}: {alarm.text}"), 0
     if not outcome.violations:
@@ -202,17 +202,38 @@ def _add(tally: Tally, part: Tally) -> None:
 
 
 class _Alarm:
-    """Interrupts a trial that takes too long, and remembers where it was.
+    """A context that interrupts a trial that takes too long, and remembers where it was.
+
+    Main thread only: signals come there.
 
     Attributes:
         text: what is to be told; empty while there was no need.
+        is_over: whether the trial is; then nothing is interrupted any more.
     """
 
     def __init__(self) -> None:
         self.text = ""
+        self.is_over = False
+        self._before: Any = None
+        self._unraisable = sys.unraisablehook
 
-    def ring(self, number: int, frame: Any) -> None:
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGALRM, self._ring)
+        self._unraisable = sys.unraisablehook
+        sys.unraisablehook = self._pass_over
+        # again and again: the first one may hit a handler, and end only that process
+        signal.setitimer(signal.ITIMER_REAL, TRIAL_SECONDS, AGAIN_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+        sys.unraisablehook = self._unraisable
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
         """Raise `Hang` wherever the trial is."""
+        if self.is_over:
+            return
         where: list[str] = []
         while frame is not None and len(where) < 6:
             where.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
@@ -220,3 +241,8 @@ class _Alarm:
         at = ", ".join(where)
         self.text = self.text or f"did not end within {TRIAL_SECONDS} s; it was at {at}"
         raise Hang(self.text)
+
+    def _pass_over(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Say nothing of a `Hang` that hit a destructor: the next one comes."""
+        if not isinstance(unraisable.exc_value, Hang):
+            self._unraisable(unraisable)
