@@ -151,7 +151,7 @@ def _check(name: str, value: object, default: object) -> None:
 def _check_number(
     name: str, value: object, kind: type | tuple[type, ...], noun: str
 ) -> None:
-    least = int(name in _FROM_ONE)
+    least = _LEAST.get(name, 0)
     text = f"{name} is {noun} from {least} on, not {value!r}"
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(text)
@@ -185,8 +185,20 @@ KEY_BYTES: Final = 32
 BAD_KEY: Final = f"a cluster key has {KEY_BYTES} bytes, written as 64 hex digits"
 """Does not show the key that was given: it may be a good one with a typing error."""
 
-_FROM_ONE: Final = ("frame_messages", "frame_bytes", "piece_bytes", "blocking_threads")
-"""With none of these nothing would ever be sent, or done."""
+_LEAST: Final = {
+    # with none of these nothing would ever be sent, or done
+    "frame_messages": 1,
+    "frame_bytes": 1,
+    "piece_bytes": 1,
+    "blocking_threads": 1,
+    # ZeroMQ counts in milliseconds, and takes 0 for no limit
+    "handshake_timeout": 0.001,
+    # with nothing, nodes would only beat, count as lost at once, or never be reached
+    "beat_interval": 0.001,
+    "connect_timeout": 0.001,
+    "loss_timeout": 0.001,
+}
+"""The smallest value of a setting, where that is not 0."""
 
 LAST_PORT: Final = 65535
 """The last that TCP has."""

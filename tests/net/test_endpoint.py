@@ -23,7 +23,7 @@ from splice.config import Config
 from splice.net import places, sockets
 from splice.net.endpoint import Endpoint
 from splice.net.keys import Keys
-from splice.net.sockets import Around
+from splice.net.sockets import Around, milliseconds
 from splice.net.wire import Buffer, Down
 
 KEYS = Keys(bytes(32))
@@ -148,6 +148,13 @@ both = pytest.mark.parametrize("transport", ["tcp", "ipc"], indirect=True)
 
 
 # ------------------------------------------------------------------- exchange
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0.0, 1), (0.0004, 1), (1.5, 1500), (1e9, 2**31 - 1)]
+)
+def test_a_time_for_zeromq_is_within_its_bounds_and_never_no_limit(seconds, expected):
+    assert milliseconds(seconds) == expected
 
 
 @both

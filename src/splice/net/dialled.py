@@ -36,7 +36,7 @@ from splice.config import Config
 from splice.log import logger
 from splice.net import places
 from splice.net.keys import Keys
-from splice.net.sockets import Around, Socket, make_monitor, make_socket
+from splice.net.sockets import Around, Socket, make_monitor, make_socket, milliseconds
 from splice.net.wire import Buffer, Down, Listener
 
 GOODBYE: Final = b""
@@ -218,8 +218,9 @@ class Dialled:
         dealer.immediate = (
             True  # nothing is queued for a connection that does not stand
         )
-        dealer.handshake_ivl = round(config.handshake_timeout * HANDSHAKE_SHARE * 1000)
-        dealer.connect_timeout = round(config.handshake_timeout * 1000)
+        patience = config.handshake_timeout
+        dealer.handshake_ivl = milliseconds(patience * HANDSHAKE_SHARE)
+        dealer.connect_timeout = milliseconds(patience)
         dealer.reconnect_ivl = RETRY_MS
         return dealer
 

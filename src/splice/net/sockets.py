@@ -30,6 +30,9 @@ MAX_PART_BYTES: Final = 16 * 2**20
 """A larger part cuts the connection, so that no stranger can make us take memory.  Nobody sends
 one: large messages go in pieces of at most half of that (`splice.net.bulk`)."""
 
+MOST_MILLISECONDS: Final = 2**31 - 1
+"""An option of a socket is an int of C: 24 days."""
+
 CURVE_BYTES: Final = 1024
 """Room for what CURVE adds to a part (33 bytes in libzmq 4.3), which counts as well."""
 
@@ -57,11 +60,13 @@ def make_socket(
     socket.sndhwm = QUEUED_MESSAGES
     socket.rcvhwm = 0
     socket.linger = 0  # see `Socket.close`
-    socket.handshake_ivl = _ms(config.handshake_timeout)
+    socket.handshake_ivl = milliseconds(config.handshake_timeout)
     # ZeroMQ's own thread answers, also while ours is busy; three chances, and a dead
     # connection is told long before its node counts as lost
-    socket.heartbeat_ivl = _ms(min(config.beat_interval, config.loss_timeout / 10))
-    socket.heartbeat_timeout = _ms(config.loss_timeout * 0.3)
+    socket.heartbeat_ivl = milliseconds(
+        min(config.beat_interval, config.loss_timeout / 10)
+    )
+    socket.heartbeat_timeout = milliseconds(config.loss_timeout * 0.3)
     return socket
 
 
@@ -223,5 +228,6 @@ def _content(frame: zmq.Frame) -> Buffer:
     return frame.bytes if len(frame) < UNCOPIED_BYTES else frame.buffer
 
 
-def _ms(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+def milliseconds(seconds: float) -> int:
+    """Return what ZeroMQ counts in, within its bounds: it takes 0 for no limit."""
+    return max(1, min(round(seconds * 1000), MOST_MILLISECONDS))
