@@ -337,6 +337,49 @@ def test_a_node_known_to_have_ended_is_lost_at_once(
     assert [str(error) for error in a.lost] == ["tcp://b:1 was killed by signal 9"]
 
 
+def test_nobody_is_waited_for_where_a_node_is_known_to_have_ended(
+    world: World, a: Node, b: Node
+) -> None:
+    world.kill(b)
+    a.peers.lost(b.incarnation, "was killed by signal 9", b.address)
+    a.send(a.peers.reach(b.address), 1)
+    world.advance(0.1)
+    error = a.one_error()
+    assert isinstance(error, NodeLost)
+    assert str(error) == "tcp://b:1 was killed by signal 9"
+
+
+def test_a_node_known_to_have_ended_before_it_was_met_is_lost_at_once(
+    world: World, a: Node, b: Node
+) -> None:
+    world.kill(b)
+    a.peers.lost(b.incarnation, "was killed by signal 9")
+    a.tell(b, 1, bound=True)
+    assert str(a.one_error()) == "tcp://b:1 was killed by signal 9"
+
+
+@pytest.mark.parametrize("who_dials", ["a", "b"])
+def test_a_node_that_comes_up_where_one_has_ended_is_met_and_then_waited_for(
+    world: World, a: Node, b: Node, who_dials: str
+) -> None:
+    world.kill(b)
+    a.peers.lost(b.incarnation, "was killed by signal 9", b.address)
+    b2 = world.node("b")
+    if who_dials == "a":
+        a.tell(b2, 1)
+    else:
+        b2.tell(a, 1)
+    world.advance(1)
+    assert a.got + b2.got == [1]
+    world.kill(b2)
+    world.advance(1)
+    a.send(a.peers.reach(b.address), 2)
+    world.advance(1)
+    b3 = world.node("b")
+    world.advance(CONFIG.connect_timeout)
+    assert b3.got == [2]
+
+
 def test_a_node_that_is_shut_down_says_goodbye(world: World, a: Node, b: Node) -> None:
     a.tell(b, 1)
     world.advance(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from splice import Process, Supervisor, runtime, sync
+from splice import NodeLost, Process, Supervisor, runtime, sync
 
 pytestmark = pytest.mark.system
 
@@ -66,3 +66,13 @@ def test_a_child_ends_when_the_node_of_its_supervisor_is_killed(nodes):
     down = runtime.monitor(clerk)
     os.kill(owner, signal.SIGKILL)
     assert down.get(PATIENCE).reason == "shutdown"
+
+
+def test_nobody_is_waited_for_where_a_forked_node_has_been_killed(nodes):
+    first = runtime.spawn(Clerk, sp_dest=nodes[0]).os_process().get(PATIENCE)
+    os.kill(first, signal.SIGKILL)
+    made = runtime.spawn_nowait(Clerk, sp_dest=nodes[0])  # on its way, or too late
+    with pytest.raises(NodeLost):
+        made.get(PATIENCE / 2)
+    with pytest.raises(NodeLost, match="was killed by SIGKILL"):
+        runtime.spawn_nowait(Clerk, sp_dest=nodes[0]).get(PATIENCE / 2)

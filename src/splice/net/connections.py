@@ -21,6 +21,7 @@ from splice.config import Config
 from splice.errors import AccessDenied, DeliveryError, NodeLost, VersionMismatch
 from splice.log import WARN_SECONDS, Seldom, logger
 from splice.net.actions import Cause, Fate
+from splice.net.ended import Ended
 from splice.net.handshake import (
     NONCE_BYTES,
     TEXTS,
@@ -109,6 +110,10 @@ class Connections:
         timers: the node's.
         known: the nodes that were met, by incarnation; not changed here.
         owner: is told.
+
+    Attributes:
+        deserted: addresses of nodes that are known to have ended, and how: nobody is waited for
+            where nobody listens any more.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class Connections:
         self._timers = timers
         self._known = known
         self._owner = owner
+        self.deserted: Ended[str] = Ended()
         self._connections: dict[int, Connection] = {}
         self.get = self._connections.get  # a call less for every frame
         self._refusals = Seldom(WARN_SECONDS)
@@ -191,7 +197,9 @@ class Connections:
         it.peer.seems_frozen = down is Down.SILENT
         if down is Down.DENIED:
             cause = Cause(AccessDenied, TEXTS[Reason.ACCESS])
-        elif down is Down.REFUSED and it.peer.incarnation is not None:
+        elif down is Down.REFUSED and it.peer.incarnation is None:
+            cause = self.deserted.get(it.peer.address)
+        elif down is Down.REFUSED:
             text = "refused the reconnect: nothing listens there any more"
             cause = Cause(NodeLost, text, fate="ended")
         self._owner.no_dial(it.peer, cause, now)
@@ -220,7 +228,7 @@ class Connections:
         if it.hello is not None:
             ready = side.on_ready(parts)
             it.side = None
-            it.peer = self._owner.meet(None, it.hello.identity)
+            it.peer = self._meet(None, it.hello.identity)
             self._owner.attach(it.peer, it.number, ready.epoch, ready.received, now)
             return
         it.hello = side.on_hello(parts)
@@ -235,7 +243,7 @@ class Connections:
         welcome = side.on_welcome(parts)
         assert it.peer is not None, "whoever is dialled is a peer"
         it.peer.dialled = None
-        peer = self._owner.meet(it.peer, welcome.identity)
+        peer = self._meet(it.peer, welcome.identity)
         peer.is_reached = True
         peer.address = it.peer.address
         epoch = peer.channel.agree(welcome.epoch)
@@ -247,6 +255,11 @@ class Connections:
             return
         it.side = None
         self._owner.attach(peer, it.number, epoch, received, now)
+
+    def _meet(self, dialled: Peer | None, identity: Identity) -> Peer:
+        for address in identity.addresses:
+            self.deserted.pop(address, None)
+        return self._owner.meet(dialled, identity)
 
     def _on_refusal(self, it: Connection, refusal: Refusal, now: float) -> None:
         if it.peer is None:

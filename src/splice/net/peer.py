@@ -177,6 +177,13 @@ class Peer(Sleeper):
         """Call once when the backlog has sunk to half of what it may be."""
         self._line.room_calls.append(call)
 
+    def tell_room(self) -> None:
+        """Call those who wait for room, if there is some."""
+        if self.is_roomy:
+            calls, self.room_calls = self.room_calls, []
+            for call in calls:
+                call()
+
     def back_off(self, now: float, config: Config, chance: float) -> None:
         """Let some time pass before the next dial, and more each time.
 

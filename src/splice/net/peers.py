@@ -12,9 +12,9 @@ and when that node is known already the two peers become one (`Receiver.on_merge
 
 A node is dialled when something waits for it, or when a conversation was cut; both sides may
 do so.  A refused dial is a verdict only where it means something: at an address where this
-very incarnation was found before, or on its own machine.  Elsewhere the address may be one
-that means another node here (behind NAT, in a container), and the node, which has dialled us
-before, will do so again.
+very incarnation was found before, on its own machine, or where a child of ours has been.
+Elsewhere the address may be one that means another node here (behind NAT, in a container), and
+the node, which has dialled us before, will do so again.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Peers:
         self._wire: Wire
         self._by_address: dict[str, Peer] = {}
         self._by_incarnation: dict[int, Peer] = {}
-        self._ended = Ended()
+        self._ended: Ended[int] = Ended()
         self._window = Window(config.window_bytes)
         self._connections: Connections
         self._dirty: list[Peer] = []
@@ -173,19 +173,21 @@ class Peers:
             if peer.ended:  # what was noted of it meanwhile goes, too
                 self._receiver.on_lost(peer, peer.error_of(peer.ended, "unknown"))
 
-    def lost(self, incarnation: int, why: str) -> None:
+    def lost(self, incarnation: int, why: str, deserted: str = "") -> None:
         """Give a node up whose OS process is known to have ended.
 
         Args:
             why: the rest of a sentence that begins with its address.
+            deserted: an address of this machine that was only its own: nobody is waited for
+                where nobody listens any more.
         """
+        cause = Cause(NodeLost, why, is_final=True, fate="ended")
+        self._ended[incarnation] = cause
+        if deserted:
+            self._connections.deserted[deserted] = cause
         peer = self._by_incarnation.get(incarnation)
         if peer is not None:
-            self._lose(
-                peer,
-                Cause(NodeLost, why, is_final=True, fate="ended"),
-                self._loop.time(),
-            )
+            self._lose(peer, cause, self._loop.time())
             self.flush()
 
     def consumed(self, peer: Peer, credit: Credit) -> None:
@@ -344,7 +346,7 @@ class Peers:
         try:
             self._do(peer, actions, now)
             if peer.room_calls:
-                self._tell_room(peer)
+                peer.tell_room()
         finally:
             self._acting -= 1
         self._tend(peer, now)
@@ -429,12 +431,6 @@ class Peers:
             self._by_address.get(peer.address) is peer
         ):
             del self._by_address[peer.address]
-
-    def _tell_room(self, peer: Peer) -> None:
-        if peer.is_roomy:
-            calls, peer.room_calls = peer.room_calls, []
-            for call in calls:
-                call()
 
     # ---- making peers
 

@@ -164,7 +164,7 @@ class Children:
             detail = f":\n{end.failure}" if end.failure else ""
             child.ready.reject(NodeLost(f"a node {what} before it was ready{detail}"))
         if child.incarnation is not None and self._node.peers is not None:
-            self._node.peers.lost(child.incarnation, what)
+            self._node.peers.lost(child.incarnation, what, child.address)
         child.ended.resolve(end)
 
     async def shut_down(self, children: Sequence[ChildNode] | None = None) -> None:
