@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -106,6 +107,51 @@ def test_mail_that_was_delivered_and_not_handled_is_dead_when_its_process_ends(
 
     (letter,) = heard(sim, sim.node(), scenario)
     assert letter.handler == "take"
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_what_was_told_to_a_process_that_ends_is_noted_once_near_and_far(
+    sim: Simulation, caplog: pytest.LogCaptureFixture, far: bool
+) -> None:
+    here = sim.node()
+    there = sim.node() if far else here
+    letters: list[DeadLetter] = []
+    there.dead_letters.listen(letters.append)
+
+    def scenario() -> None:
+        clerk = runtime.spawn(Clerk, sp_dest=there.address)
+        tell(clerk.hold)  # answered with a promise
+        tell(clerk.sleep)  # at hand
+        for number in range(3):
+            tell(clerk.take, number)
+        runtime.sleep(1)
+        runtime.kill(clerk)
+
+    with caplog.at_level(logging.WARNING, "splice"):
+        heard(sim, here, scenario)
+    assert [letter.handler for letter in letters] == ["take"] * 3
+    (record,) = caplog.records
+    assert re.match(r"dead letter: Clerk \d.take was not handled", record.getMessage())
+
+
+def test_a_failure_of_a_tell_is_logged_though_its_cause_is_the_end_of_another(
+    sim: Simulation, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    class Asker(Clerk):
+        def hand_on(self, whom: Any) -> Any:
+            return whom.take(1)
+
+    def scenario() -> None:
+        tell(runtime.spawn(Asker, sp_dest=two.address).hand_on, ended(one))
+        runtime.sleep(1)
+
+    with caplog.at_level(logging.ERROR, "splice"):
+        sim.run(one, scenario)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Asker 1.hand_on failed, and nobody asked"
+    ]
 
 
 def test_a_message_to_an_ended_process_by_its_name_is_a_dead_letter(

@@ -176,6 +176,7 @@ def _leave(cell: Cell, message: Promise, kept: list[Promise] | None) -> None:
 def bury(cell: Cell, message: Promise, sender: Cell | None = None) -> None:
     """Fail a message that its process will never handle, for it has ended: a dead letter."""
     error = cell.stopped_error(message)
+    is_told = type(message) is not Tell and not _is_deaf(message.waiter)
     if message.state == PENDING:
         message.reject(error)
     note = cell.scheduler.on_dead_letter
@@ -185,7 +186,12 @@ def bury(cell: Cell, message: Promise, sender: Cell | None = None) -> None:
     if type(message) is Tell:
         message.look()  # noted here, and not once more when its promise is let go
     name = message.handler.name  # type: ignore[union-attr]
-    note(cell, name, error, sender, is_told=type(message) is not Tell)
+    note(cell, name, error, sender, is_told=is_told)
+
+
+def _is_deaf(waiter: Any) -> bool:
+    """Whether it only waits until a message was handled, and tells its sender nothing."""
+    return getattr(waiter, "is_deaf", False)
 
 
 def _is_mail(message: Promise) -> bool:

@@ -7,11 +7,11 @@ handled, or never will be, and gives its credit back then.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from splice.actor.endings import report_unasked
 from splice.actor.promise import ERROR, VALUE, Promise
-from splice.errors import DeliveryError, SpliceError
+from splice.errors import DeliveryError, ProcessStopped, SpliceError
 from splice.message import RESPONSE, Entry
 from splice.net.codec import buffer_count, encode, encode_error
 from splice.net.outgoing import ENTRY_BYTES
@@ -31,6 +31,8 @@ class Receipt:
     """Gives back the credit of a tell; those of one size and credit share it."""
 
     __slots__ = ("credit", "peer", "receipts", "size")
+
+    is_deaf: ClassVar[bool] = True
 
     def __init__(
         self, receipts: Receipts, peer: Peer, credit: Credit, size: int
@@ -99,6 +101,8 @@ class _Unasked:
 
     __slots__ = ()
 
+    is_deaf: ClassVar[bool] = True
+
     def settled(self, message: Promise) -> None:
         if message.state == ERROR:
             _log_failure(message)
@@ -106,7 +110,16 @@ class _Unasked:
 
 def _log_failure(message: Promise) -> None:
     message.look()
-    report_unasked(message, message.value)
+    error = message.value
+    # that its process has ended was never raised: as of a tell near, it is a dead letter, or
+    # nobody's loss where the message was at hand
+    if (
+        message.traceback is None
+        and type(error) is ProcessStopped
+        and message.target.has_ended
+    ):
+        return
+    report_unasked(message, error)
 
 
 class Reply:
