@@ -3,7 +3,8 @@
 Called by `_environment.bash` with at most one extra of pyproject.toml.  Whatever is printed
 on standard output is the path of the interpreter; progress goes to standard error.
 The environment is installed into again only when pyproject.toml has changed, and one caller
-at a time works on it.  Standard library only: nothing is installed yet.
+at a time works on any, for all of them build in this folder.  Standard library only: nothing
+is installed yet.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ def main(extra: str) -> None:
     active = os.environ.get("VIRTUAL_ENV")
     home = Path(active) if active else OWN
     python = home / "bin" / "python"
-    # The folder itself is the lock, so that no lock file is left behind.
-    lock = os.open(ROOT / "scripts", os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if not active and not is_usable(home):
-        make(home)
-    if not is_installed(home, extra):
-        install(python, extra)
-        stamp(home, extra).write_text(fingerprint(python))
+    if not is_installed(home, extra) or not (active or is_usable(home)):
+        # The folder itself is the lock, so that no lock file is left behind.
+        lock = os.open(ROOT / "scripts", os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not active and not is_usable(home):
+            make(home)
+        if not is_installed(home, extra):  # by the one that had the lock before
+            install(python, extra)
+            stamp(home, extra).write_text(fingerprint(python))
     print(python)
 
 
@@ -63,6 +65,10 @@ def make(home: Path) -> None:
 
 def install(python: Path, extra: str) -> None:
     """Install the checkout, editable, with `extra`."""
+    for name in COVERS[
+        ""
+    ]:  # nobody starts in what is being changed, or was left half-way
+        stamp(python.parent.parent, name).unlink(missing_ok=True)
     what = f"{ROOT}[{extra}]" if extra else str(ROOT)
     say(f"installing splice{f' with what {extra!r} needs' if extra else ''}")
     command = [python, "-m", "pip", "install", "--quiet", "--editable", what]
