@@ -291,6 +291,31 @@ def test_a_stream_stays_at_its_end(world: World) -> None:
     assert world.run(story) == ([0, 1, 2], [])
 
 
+async def slowly(n: int) -> Any:
+    for i in range(n):
+        await asyncio.sleep(1)
+        yield i
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_an_async_generator_that_is_at_work_outlives_its_stream(
+    world: World, is_closed: bool
+) -> None:
+    coro = acoroutine(world, slowly, 10)
+
+    async def story() -> Any:
+        stream = coro.stream(4)
+        first = await anext(stream)
+        await asyncio.sleep(0.5)
+        if is_closed:
+            stream.close()
+        del stream
+        return first, [value async for value in coro]
+
+    # what was at work is lost, and the two asked for behind it are taken back
+    assert world.run_async(story) == (0, list(range(2, 10)))
+
+
 def test_a_stream_asks_for_one_at_least(world: World) -> None:
     with pytest.raises(ValueError, match="at least 1 value ahead, not 0"):
         coroutine(world, count, 3).stream(0)

@@ -308,6 +308,23 @@ def test_a_consumer_that_goes_away_takes_back_what_it_asked_ahead(far: Far) -> N
     assert far.run(scenario) == 4
 
 
+def test_a_far_async_generator_that_is_at_work_outlives_its_stream(far: Far) -> None:
+    async def slow() -> Any:
+        for number in range(10):
+            await asyncio.sleep(1)
+            yield number
+
+    def scenario() -> Any:
+        coro = far.coroutine(slow)
+        for value in coro.stream(5):
+            if value == 2:
+                break
+        with coro:
+            return list(coro)
+
+    assert far.run(scenario) == [4, 5, 6, 7, 8, 9]
+
+
 def test_what_a_dropped_or_lost_stream_asked_ahead_is_no_failure_to_report(
     far: Far, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,6 +16,7 @@ its ``finally`` blocks run and nothing is left behind.
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any, ClassVar
@@ -67,7 +68,7 @@ class Stream:
     """Iterates over a coroutine and asks ahead; see `CoroutineProxy.stream`.
 
     Whoever stops in the middle throws it away or calls `close`: what was asked for ahead is
-    cancelled then, and what was produced already is lost.
+    taken back then, and what was produced already, or is at work, is lost.
     """
 
     def __init__(self, proxy: CoroutineProxy, prefetch: int) -> None:
@@ -78,8 +79,11 @@ class Stream:
     def close(self) -> None:
         """Give up what was asked for ahead; the coroutine itself goes on."""
         for promise in self._ahead:
-            if not promise.done():
-                promise.cancel_nowait()
+            # not what is at work: to cancel that would end an asynchronous generator
+            if get_ident() == promise.scheduler.thread:
+                promise.withdraw()
+            else:
+                promise.scheduler.post(promise.withdraw)
         self._end()
 
     def __del__(self) -> None:
