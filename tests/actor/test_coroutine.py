@@ -291,6 +291,47 @@ def test_a_stream_stays_at_its_end(world: World) -> None:
     assert world.run(story) == ([0, 1, 2], [])
 
 
+# ---- an end that is another's
+
+
+def forwarded(other: Any) -> Any:
+    while True:
+        yield other.next().get()
+
+
+async def aforwarded(other: Any) -> Any:
+    while True:
+        yield await other.next()
+
+
+@pytest.mark.parametrize(
+    ("make", "function"), [(coroutine, forwarded), (acoroutine, aforwarded)]
+)
+def test_an_end_that_comes_out_of_a_generator_is_an_error_and_not_its_own(
+    world: World, make: Any, function: Any
+) -> None:
+    coro = make(world, function, coroutine(world, count, 1))
+    assert world.wait(coro.next()) == 0
+    with pytest.raises(RuntimeError, match="CoroutineEnded came out") as caught:
+        world.wait(coro.next())
+    assert isinstance(caught.value.__cause__, CoroutineEnded)
+    with pytest.raises(CoroutineEnded):
+        world.wait(coro.next())
+
+
+@pytest.mark.parametrize("make", [coroutine, acoroutine])
+def test_an_end_that_is_thrown_into_a_generator_is_an_error_if_it_comes_out(
+    world: World, make: Any
+) -> None:
+    coro = make(world, echo if make is coroutine else aecho)
+    world.wait(coro.next())
+    with pytest.raises(RuntimeError, match="CoroutineEnded came out"):
+        world.wait(coro.throw(CoroutineEnded(5)))
+
+
+# ---- streams that are given up
+
+
 async def slowly(n: int) -> Any:
     for i in range(n):
         await asyncio.sleep(1)

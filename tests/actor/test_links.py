@@ -275,6 +275,15 @@ def test_the_end_of_a_generator_is_no_failure_of_its_process(world):
     assert not has_ended(world, coro)
 
 
+@pytest.mark.parametrize("fail", ["fail", "fail_async"])
+def test_the_end_of_a_generator_that_a_handler_raises_ends_its_process(world, fail):
+    one, other = linked(world, Member, Member)
+    error = CoroutineEnded("of another")
+    with pytest.raises(CoroutineEnded):
+        world.wait(getattr(one, fail)(error))
+    assert reason_of(world, other) == error
+
+
 def test_a_cancelled_handler_is_no_failure_of_its_process(world):
     one, _ = linked(world, Member, Member)
     answer = one.hold_async(Deferred(world.scheduler))

@@ -53,6 +53,16 @@ def broken() -> Any:
     raise KeyError("broken")
 
 
+def forwarded(other: Any) -> Any:
+    while True:
+        yield other.next().get()
+
+
+async def aforwarded(other: Any) -> Any:
+    while True:
+        yield await other.next()
+
+
 class Log(Process):
     def __init__(self) -> None:
         self.notes: list[Any] = []
@@ -159,6 +169,22 @@ def test_an_error_of_a_far_generator_comes_once_and_then_the_end(far: Far) -> No
         return first, list(stream)
 
     assert far.run(scenario) == (1, [])
+
+
+@pytest.mark.parametrize("function", [forwarded, aforwarded])
+def test_an_end_that_comes_out_of_a_far_generator_is_an_error_and_not_its_own(
+    far: Far, function: Any
+) -> None:
+    def scenario() -> Any:
+        inner = runtime.spawn(count, 1, sp_dest=far.three.address)
+        with far.coroutine(function, inner) as coro:
+            stream = coro.stream(3)
+            first = next(stream)
+            with pytest.raises(RuntimeError, match="CoroutineEnded came out"):
+                next(stream)
+            return first, list(stream)
+
+    assert far.run(scenario) == (0, [])
 
 
 @pytest.mark.parametrize("prefetch", [1, 3, 200])

@@ -132,10 +132,12 @@ class Drawn(Process):
     """What plain and asynchronous coroutines share.
 
     Attributes:
+        sp_answers: the errors that are answers of its handlers, and no failures of the process.
         sp_drawers: the nodes that have asked it for values; None stands for its own.
     """
 
     sp_proxy_base: ClassVar[type[Proxy]] = CoroutineProxy
+    sp_answers: ClassVar[tuple[type[Exception], ...]] = (CoroutineEnded,)
 
     def __init__(self) -> None:
         self.sp_drawers: set[Any] = set()
@@ -194,6 +196,8 @@ class Coroutine(Drawn):
         except StopIteration as end:
             self._ended = CoroutineEnded(end.value)
             raise self._ended from None
+        except CoroutineEnded as end:
+            raise _not_its_own() from end
 
 
 class AsyncCoroutine(Drawn):
@@ -233,3 +237,13 @@ class AsyncCoroutine(Drawn):
             return await step(*args)
         except StopAsyncIteration:
             raise CoroutineEnded from None
+        except CoroutineEnded as end:
+            raise _not_its_own() from end
+
+
+def _not_its_own() -> RuntimeError:
+    """Make the error of a generator that lets the end of another coroutine out (see PEP 479)."""
+    return RuntimeError(
+        "a CoroutineEnded came out of a generator, which would pass for the end of its own "
+        "values; catch it there and return"
+    )

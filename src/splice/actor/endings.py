@@ -25,7 +25,7 @@ from greenlet import GreenletExit, getcurrent
 
 from splice.actor.context import Ended, Worker, context_of
 from splice.actor.promise import PENDING, TAKEN_OUT, Promise, Tell
-from splice.errors import CoroutineEnded, Exit, ProcessKilled, ProcessStopped, shown
+from splice.errors import Exit, ProcessKilled, ProcessStopped, shown
 from splice.log import logger
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ def failed(cell: Cell, message: Promise, error: BaseException) -> None:
     elif isinstance(error, Exception):
         error.__traceback__ = _users_part(error.__traceback__)
         extra = cell.extra
-        # the end of a generator is an answer
-        if extra is not None and extra.fails and not isinstance(error, CoroutineEnded):
+        # the end of a generator is an answer, but only of its own coroutine
+        answers = getattr(type(cell.object), "sp_answers", ())
+        if extra is not None and extra.fails and not isinstance(error, answers):
             finish(cell, error)
         report(message, error)
     elif isinstance(error, ProcessKilled):
