@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -383,3 +385,33 @@ def test_a_forked_node_streams_to_a_thread(there: str) -> None:
     assert next(coro) == 0
     assert list(coro.stream(50)) == list(range(1, 1000))
     assert coro.next().exception().value == "end"
+
+
+PROGRAM = """
+from splice import runtime
+
+def count():
+    number = 0
+    while True:
+        yield number
+        number += 1
+
+stream = runtime.spawn(count, sp_dest={dest}).stream()
+print(next(stream), next(stream))
+"""
+
+
+@pytest.mark.parametrize(
+    "dest",
+    ["None", pytest.param("runtime.fork(1)[0]", marks=pytest.mark.system)],
+    ids=["near", "far"],
+)
+def test_a_stream_that_a_program_has_at_its_end_is_let_go_in_silence(dest: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(dest=dest)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("0 1\n", "")

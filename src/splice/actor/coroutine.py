@@ -16,6 +16,7 @@ its ``finally`` blocks run and nothing is left behind.
 
 from __future__ import annotations
 
+import sys
 from _thread import get_ident
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -87,7 +88,8 @@ class Stream:
         self._end()
 
     def __del__(self) -> None:
-        if self._ahead:
+        # when the interpreter ends, nothing is left to tell
+        if self._ahead and not sys.is_finalizing():
             self.close()
 
     def __iter__(self) -> Iterator[Any]:
