@@ -8,7 +8,13 @@ import pytest
 
 from splice.actor.coroutine import AsyncCoroutine, Coroutine
 from splice.actor.process import Process
-from splice.errors import CoroutineEnded, ProcessStopped
+from splice.errors import (
+    Cancelled,
+    CannotWait,
+    CoroutineEnded,
+    DeadlockError,
+    ProcessStopped,
+)
 from splice.testing.actors import World
 
 
@@ -289,6 +295,72 @@ def test_a_stream_stays_at_its_end(world: World) -> None:
         return list(stream), list(stream)
 
     assert world.run(story) == ([0, 1, 2], [])
+
+
+async def patiently(stream: Any, seconds: float) -> Any:
+    """Iterate over `stream` by waits that are too short; what was got, the waits in vain."""
+    got, in_vain = [], 0
+    while True:
+        try:
+            got.append(await asyncio.wait_for(anext(stream), seconds))
+        except TimeoutError:
+            in_vain += 1
+        except StopAsyncIteration:
+            return got, in_vain
+
+
+@pytest.mark.parametrize("prefetch", [1, 3, 10])
+def test_a_wait_for_a_stream_that_is_given_up_loses_no_value(
+    world: World, prefetch: int
+) -> None:
+    stream = acoroutine(world, slowly, 6).stream(prefetch)
+    got, in_vain = world.run_async(patiently, stream, 0.7)
+    assert got == list(range(6))
+    assert in_vain > 0
+
+
+def test_a_wait_for_a_stream_that_is_refused_loses_no_value(world: World) -> None:
+    stream = acoroutine(world, slowly, 3).stream(2)
+
+    async def story() -> Any:
+        with pytest.raises(CannotWait):
+            next(stream)
+        return [value async for value in stream]
+
+    assert world.run_async(story) == [0, 1, 2]
+
+
+def test_an_error_of_the_generator_comes_once_out_of_a_stream(world: World) -> None:
+    async def cancelled() -> Any:
+        yield 1
+        raise Cancelled("the error of its own")
+
+    stream = acoroutine(world, cancelled).stream(3)
+
+    async def story() -> Any:
+        first = await anext(stream)
+        with pytest.raises(Cancelled, match="of its own"):
+            await anext(stream)
+        return first, [value async for value in stream]
+
+    assert world.run_async(story) == (1, [])
+
+
+def test_a_wait_for_a_stream_that_would_close_a_ring_leaves_it_usable(
+    world: World,
+) -> None:
+    streams: list[Any] = []
+
+    def selfish() -> Any:
+        yield "first"
+        try:
+            next(streams[0])
+        except DeadlockError:
+            yield "refused"
+        yield "last"
+
+    streams.append(coroutine(world, selfish).stream(1))
+    assert world.run(lambda: list(streams[0])) == ["first", "refused", "last"]
 
 
 # ---- an end that is another's

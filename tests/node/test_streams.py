@@ -94,6 +94,16 @@ class Reader(Process):
     async def astream(self, coro: Any) -> list[Any]:
         return [value async for value in coro.stream(5)]
 
+    async def hurry(self, coro: Any) -> tuple[list[Any], int]:
+        stream, got, in_vain = coro.stream(3), [], 0
+        while True:
+            try:
+                got.append(await asyncio.wait_for(anext(stream), 0.7))
+            except TimeoutError:
+                in_vain += 1
+            except StopAsyncIteration:
+                return got, in_vain
+
     def server(self, function: Any, *args: Any) -> Any:
         return runtime.spawn(function, *args)
 
@@ -334,6 +344,20 @@ def test_a_consumer_that_goes_away_takes_back_what_it_asked_ahead(far: Far) -> N
         return next(coro)
 
     assert far.run(scenario) == 4
+
+
+def test_a_wait_for_a_far_stream_that_is_given_up_loses_no_value(far: Far) -> None:
+    def slow() -> Any:
+        for number in range(6):
+            runtime.sleep(1)
+            yield number
+
+    def scenario() -> Any:
+        return sync(runtime.spawn(Reader).hurry(far.coroutine(slow)))
+
+    got, in_vain = far.run(scenario)
+    assert got == list(range(6))
+    assert in_vain > 0
 
 
 def test_a_far_async_generator_that_is_at_work_outlives_its_stream(far: Far) -> None:

@@ -26,7 +26,7 @@ from splice.actor.context import current_message
 from splice.actor.process import Process
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy
-from splice.errors import CoroutineEnded
+from splice.errors import CoroutineEnded, DeadlockError
 
 
 class CoroutineProxy(Proxy):
@@ -96,27 +96,47 @@ class Stream:
         return self
 
     def __next__(self) -> Any:
+        promise = self._ask()
         try:
-            return self._ask().get()
+            return promise.get()
         except CoroutineEnded as end:
             self._end()
             raise StopIteration(end.value) from None
+        except BaseException as error:
+            self._put_back(promise, error)
+            raise
+        finally:
+            # else the error, its traceback, this frame and the promise would be a ring
+            del promise
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
     async def __anext__(self) -> Any:
+        promise = self._ask()
         try:
-            return await self._ask()
+            return await promise
         except CoroutineEnded:
             self._end()
             raise StopAsyncIteration from None
+        except BaseException as error:
+            self._put_back(promise, error)
+            raise
+        finally:
+            del promise  # as above
 
     def _ask(self) -> Promise:
         """Ask for so many that `prefetch` are under way, and return the first of them."""
         while len(self._ahead) < self._prefetch:
             self._ahead.append(self._proxy.next())  # type: ignore[attr-defined]
         return self._ahead.popleft()
+
+    def _put_back(self, promise: Promise, error: BaseException) -> None:
+        """Have the next wait be for `promise` again, if `error` is no answer but of the wait."""
+        is_answer = promise.done() and promise.value is error
+        # what closes a ring of waits is not asked for any more
+        if not is_answer and not isinstance(error, DeadlockError):
+            self._ahead.appendleft(promise)
 
     def _end(self) -> None:
         # those asked for beyond the end fail as well: that is no news
