@@ -194,6 +194,28 @@ def test_an_async_generator_takes_send_throw_and_close(world: World) -> None:
         world.wait(coro.next())
 
 
+@pytest.mark.parametrize("how", ["returned", "failed", "closed"])
+@pytest.mark.parametrize("make", [coroutine, acoroutine])
+def test_nothing_can_be_thrown_into_a_generator_that_has_ended(
+    world: World, make: Any, how: str
+) -> None:
+    coro = make(world, count if make is coroutine else acount, 1)
+    world.wait(coro.next())
+    end = {
+        "returned": coro.next,
+        "failed": lambda: coro.throw(KeyError("thrown")),
+        "closed": coro.close,
+    }[how]()
+    world.settle()
+    assert isinstance(
+        end.exception(),
+        {"returned": CoroutineEnded, "failed": KeyError, "closed": type(None)}[how],
+    )
+    for late in coro.throw(ValueError("late")), coro.send(1), coro.next():
+        with pytest.raises(CoroutineEnded):
+            world.wait(late)
+
+
 async def acareful(events: list[str], seconds: float = 1) -> Any:
     try:
         while True:

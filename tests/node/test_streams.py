@@ -21,6 +21,11 @@ def count(n: int) -> Any:
     return "end"
 
 
+async def acount(n: int) -> Any:
+    for number in range(n):
+        yield number
+
+
 def echo() -> Any:
     got = None
     while True:
@@ -170,6 +175,18 @@ def test_send_throw_and_close_travel(far: Far) -> None:
         return sent, stepped, sync(log.all())
 
     assert far.run(scenario) == ([0, 1, 2], [0, 1, 2], ["thrown", "closed"])
+
+
+@pytest.mark.parametrize("function", [count, acount])
+def test_nothing_can_be_thrown_into_a_far_generator_that_has_ended(
+    far: Far, function: Any
+) -> None:
+    def scenario() -> Any:
+        with far.coroutine(function, 1) as coro:
+            list(coro)
+            return type(coro.throw(ValueError("late")).exception())
+
+    assert far.run(scenario) is CoroutineEnded
 
 
 def test_an_error_of_a_far_generator_comes_once_and_then_the_end(far: Far) -> None:

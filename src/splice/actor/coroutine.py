@@ -19,7 +19,8 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, ClassVar
 
 from splice.actor.context import current_message
@@ -178,9 +179,9 @@ class Coroutine(Drawn):
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
         super().__init__()
-        self._generator: Generator[Any, Any, Any] = function(*args, **kwargs)
+        self._generator: GeneratorType[Any, Any, Any] = function(*args, **kwargs)
         self._has_started = False
-        self._ended: CoroutineEnded | None = None
+        self._value: Any = None
 
     def next(self) -> Any:
         """Run to the next ``yield`` and answer what it yields."""
@@ -202,7 +203,6 @@ class Coroutine(Drawn):
     def close(self) -> None:
         """End the generator; its ``finally`` blocks run."""
         self._generator.close()
-        self._ended = self._ended or CoroutineEnded()
 
     def sp_terminate(self, reason: Any) -> None:
         """Run the generator's ``finally`` blocks when the process is stopped."""
@@ -210,14 +210,14 @@ class Coroutine(Drawn):
 
     def _step(self, step: Callable[..., Any], *args: Any) -> Any:
         self._note_drawer()
-        if self._ended is not None:
-            raise CoroutineEnded(self._ended.value)
+        if self._generator.gi_frame is None:  # it has ended, in whichever way
+            raise CoroutineEnded(self._value)
         self._has_started = True
         try:
             return step(*args)
         except StopIteration as end:
-            self._ended = CoroutineEnded(end.value)
-            raise self._ended from None
+            self._value = end.value
+            raise CoroutineEnded(end.value) from None
         except CoroutineEnded as end:
             raise _not_its_own() from end
 
@@ -227,7 +227,7 @@ class AsyncCoroutine(Drawn):
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
         super().__init__()
-        self._generator: AsyncGenerator[Any, Any] = function(*args, **kwargs)
+        self._generator: AsyncGeneratorType[Any, Any] = function(*args, **kwargs)
         self._has_started = False
 
     async def next(self) -> Any:
@@ -254,6 +254,8 @@ class AsyncCoroutine(Drawn):
 
     async def _step(self, step: Callable[..., Any], *args: Any) -> Any:
         self._note_drawer()
+        if self._generator.ag_frame is None:  # to throw into it would answer None
+            raise CoroutineEnded
         self._has_started = True
         try:
             return await step(*args)
