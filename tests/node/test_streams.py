@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from splice import Process, runtime, sync
-from splice.errors import CoroutineEnded, NodeLost, ProcessStopped
+from splice.errors import CoroutineEnded, NodeLost, NoSuchHandler, ProcessStopped
 from splice.testing.simulation import Simulation
 
 
@@ -198,6 +198,34 @@ def test_an_error_of_a_far_generator_comes_once_and_then_the_end(far: Far) -> No
         return first, list(stream)
 
     assert far.run(scenario) == (1, [])
+
+
+@pytest.mark.parametrize("where", ["near", "far"])
+def test_a_coroutine_is_iterated_by_its_url(far: Far, where: str) -> None:
+    def scenario() -> Any:
+        node = far.one if where == "near" else far.two
+        for name in "first", "second":
+            runtime.spawn(count, 5, sp_id=name, sp_dest=node.address)
+        first, second = (
+            runtime.connect(f"{node.address}/{name}") for name in ("first", "second")
+        )
+        reader = runtime.spawn(Reader)
+        return next(first), list(first), sync(reader.aiterate(second))
+
+    assert far.run(scenario) == (0, [1, 2, 3, 4], [0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("where", ["near", "far"])
+def test_a_process_that_is_no_coroutine_says_so_when_it_is_iterated(
+    far: Far, where: str
+) -> None:
+    def scenario() -> Any:
+        node = far.one if where == "near" else far.two
+        runtime.spawn(Log, sp_id="log", sp_dest=node.address)
+        with pytest.raises(NoSuchHandler, match="Log has no handler 'next'"):
+            list(runtime.connect(f"{node.address}/log"))
+
+    far.run(scenario)
 
 
 @pytest.mark.parametrize("function", [forwarded, aforwarded])

@@ -26,32 +26,14 @@ from typing import Any, ClassVar
 from splice.actor.context import current_message
 from splice.actor.process import Process
 from splice.actor.promise import Promise
-from splice.actor.proxy import Proxy
+from splice.actor.proxy import Iterated, Proxy
 from splice.errors import CoroutineEnded, DeadlockError
 
 
-class CoroutineProxy(Proxy):
+class CoroutineProxy(Iterated, Proxy):
     """The proxy of a coroutine: it can be iterated, in step with each iteration."""
 
     __slots__ = ()
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        try:
-            return self.next().get()  # type: ignore[attr-defined]
-        except CoroutineEnded as end:
-            raise StopIteration(end.value) from None
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await self.next()  # type: ignore[attr-defined]
-        except CoroutineEnded:
-            raise StopAsyncIteration from None
 
     def stream(self, prefetch: int = 32) -> Stream:
         """Iterate with up to `prefetch` values asked for ahead; ``for`` and ``async for``.

@@ -14,13 +14,13 @@ A class that this node does not know has proxies of `AnyProxy`, which take any p
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from splice.actor.handlers import Handler, NamedHandler, handlers_of
 from splice.actor.process import ProcessMeta
 from splice.actor.promise import Promise
-from splice.errors import NoSuchHandler
+from splice.errors import CoroutineEnded, NoSuchHandler
 from splice.uri import Resource, url
 
 _Url = url
@@ -140,8 +140,35 @@ def _resource_of(target: ProxyTarget) -> Resource:
     return target.url.resource if near is None else near
 
 
-class AnyProxy(Proxy):
-    """A proxy of a process whose class is not known here: it takes any public name."""
+class Iterated:
+    """What iterates over the answers of a process to ``next``, in step, until `CoroutineEnded`."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self.next().get()  # type: ignore[attr-defined]
+        except CoroutineEnded as end:
+            raise StopIteration(end.value) from None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.next()  # type: ignore[attr-defined]
+        except CoroutineEnded:
+            raise StopAsyncIteration from None
+
+
+class AnyProxy(Iterated, Proxy):
+    """A proxy of a process whose class is not known here: it takes any public name.
+
+    It can be iterated, as what it stands for may be a coroutine.
+    """
 
     __slots__ = ()
 
