@@ -11,7 +11,7 @@ yields.  The end comes as `CoroutineEnded`, as StopIteration in a ``for``.  `Cor
 asks ahead, so that a far generator need not wait for each answer to arrive.
 
 A coroutine knows which nodes draw values out of it, and ends when the last of them is lost, so that
-its ``finally`` blocks run and nothing is left behind.
+its ``finally`` blocks run and nothing is left behind.  The node it lives on counts once it draws.
 """
 
 from __future__ import annotations
