@@ -116,6 +116,36 @@ def test_a_wait_that_takes_too_long_raises_and_leaves_the_promise_usable(
     assert world.run(story) == "rested"
 
 
+def test_an_error_of_many_promises_names_the_first_of_them(world: World) -> None:
+    sleeper, clerk = world.spawn(Sleeper), world.spawn(Clerk)
+
+    def story() -> Any:
+        naps = [sleeper.nap(10), sleeper.nap(10)]
+        with pytest.raises(TimeoutError, match=r"Sleeper \d+\.nap and 1 more within 3"):
+            gather(naps).get(timeout=3)
+        with pytest.raises(TimeoutError, match=r"from Sleeper \d+\.nap within 3"):
+            gather(naps[:1]).get(timeout=3)
+        with pytest.raises(TimeoutError, match=r"no answer from a Deferred within 3"):
+            Deferred().get(timeout=3)
+        return clerk.echo(1).get()
+
+    assert world.run(story) == 1
+
+
+def test_asyncio_wait_is_told_what_to_wait_for_instead(world: World) -> None:
+    clerk = world.spawn(Clerk)
+    promise = clerk.echo(1)
+
+    async def wait() -> Any:
+        with pytest.raises(TypeError, match=r"asyncio\.ensure_future\(promise\)"):
+            await asyncio.wait([promise])
+        done, _ = await asyncio.wait([asyncio.ensure_future(promise)])
+        return [future.result() for future in done]
+
+    world.settle()
+    assert asyncio.run(wait()) == [1]
+
+
 def test_a_timeout_is_also_the_built_in_one(world: World) -> None:
     sleeper = world.spawn(Sleeper)
 

@@ -314,3 +314,13 @@ def test_a_process_ends_when_the_node_of_its_parent_was_lost_while_it_was_made(
 
     assert sim.run(one, scenario) is NodeLost
     assert processes(two) == ["Agent"]
+
+
+def test_a_making_that_takes_too_long_is_named(sim: Simulation, dest: Any) -> None:
+    what = "Slow .*__init__" if dest is None else f"{dest}/node.spawn"
+
+    def story() -> None:
+        with pytest.raises(TimeoutError, match=f"no answer from {what} within 1"):
+            runtime.spawn_nowait(Slow, sp_dest=dest).get(timeout=1)
+
+    sim.run(sim.one, story)  # type: ignore[attr-defined]

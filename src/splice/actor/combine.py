@@ -64,7 +64,7 @@ def gather(promises: Iterable[Promise]) -> Promise:
         promises: any iterable; it is read once.  None at all give an empty list.
     """
     parts = _listed(promises)
-    all_of_them = Promise(_home(parts))
+    all_of_them = _All(_home(parts))
     if parts:
         gathering = _Gathering(all_of_them, len(parts))
         all_of_them.value = [part for part in parts if part.can_close_ring]
@@ -73,6 +73,19 @@ def gather(promises: Iterable[Promise]) -> Promise:
     else:
         all_of_them.resolve([])
     return all_of_them
+
+
+class _All(Promise):
+    """The promise of many answers."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        parts = self.value
+        if self.state != PENDING or not parts:
+            return super().describe()
+        more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
+        return f"{parts[0].describe()}{more}"
 
 
 class as_completed:  # noqa: N801 - used as a function, as those of asyncio and concurrent

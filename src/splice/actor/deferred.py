@@ -59,6 +59,10 @@ class Deferred(Promise):
         if self.state == PENDING and self.value is None:
             how(outcome)
 
+    def describe(self) -> str:
+        """Say what this is, for messages to people."""
+        return "a Deferred"
+
     def follower(self, promise: Promise) -> Follow:
         """Return the waiter that settles `promise` like this one."""
         debtor = promise.target

@@ -40,6 +40,7 @@ from splice.actor.waiters import (
     Undelivered,
     Unseen,
     Waiter,
+    check_callback,
     hand_on,
     wake,
 )
@@ -194,8 +195,7 @@ class Promise:
 
     def add_done_callback(self, function: Callable[[Promise], Any]) -> None:
         """Call ``function(promise)`` on the node's loop once settled; it must not wait."""
-        if not callable(function):
-            raise TypeError(f"add_done_callback wants a function, not {function!r}")
+        check_callback(function)
         self.add_waiter_threadsafe(Callback(function))
 
     def as_future(self) -> Future[Any]:
@@ -248,11 +248,11 @@ class Promise:
 
     def reject(self, error: BaseException) -> None:
         """Settle with `error`; node's thread only, and only once."""
-        self.value = error
-        self.traceback = error.__traceback__
         waiter = self.waiter
         # before the state, which other threads may look at as soon as it is written
         self.waiter = self.unseen(error) if waiter is None else None
+        self.value = error
+        self.traceback = error.__traceback__
         self.state = ERROR
         if waiter is not None:
             wake(waiter, self)

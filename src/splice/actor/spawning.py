@@ -137,6 +137,12 @@ class Made(Promise):
 
     __slots__ = ()
 
+    def describe(self) -> str:
+        """Say which making this is the answer of."""
+        making = self.value
+        is_under_way = self.state == PENDING and isinstance(making, Promise)
+        return making.describe() if is_under_way else super().describe()
+
     def call_off(self, verdict: Promise, *, is_begun_too: bool = True) -> None:
         """Give the making up, and settle `verdict` with whether that came in time."""
         making = self.value

@@ -187,6 +187,20 @@ class FutureWaiter:
             _log.exception("a callback of a future of %s failed", promise.describe())
 
 
+def check_callback(function: object) -> None:
+    """Raise TypeError unless a promise may call `function`.
+
+    What `asyncio.wait` gives belongs on its own loop: called on the node's, it wakes nobody.
+    """
+    if not callable(function):
+        raise TypeError(f"add_done_callback wants a function, not {function!r}")
+    if getattr(function, "__module__", None) == "asyncio.tasks":
+        raise TypeError(
+            "asyncio.wait cannot wait for a promise; give it asyncio.ensure_future(promise), "
+            "or use splice.gather or splice.as_completed"
+        )
+
+
 class Callback:
     """A function to be called, on behalf of the process that gives it."""
 
