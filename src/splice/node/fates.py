@@ -1,4 +1,4 @@
-"""Fates: the part of `runtime` that links and monitors processes, near or far.
+"""Fates: the part of `runtime` that ends, links and monitors processes, near or far.
 
 ::
 
@@ -23,8 +23,10 @@ from splice.actor.links import NO_PROCESS, Monitor
 from splice.actor.promise import Promise
 from splice.actor.proxy import proxy_class
 from splice.actor.spawning import Made, made_of
+from splice.errors import TimeoutError
 from splice.node.given import as_class, check_callable, target_of
 from splice.node.remote import Named, Remote, agent_at
+from splice.seconds import timeout_of
 
 if TYPE_CHECKING:
     from splice.net.lives import NodeEvent
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 
 _START_CHILD: Final = NamedHandler("start_child")
+_KILL: Final = NamedHandler("kill")
 
 
 class Fates:
@@ -41,6 +44,43 @@ class Fates:
     def node(self) -> Node:
         """The current node."""
         raise NotImplementedError
+
+    def stop(
+        self,
+        proc: Any,
+        reason: Any = "normal",
+        *,
+        drain: bool = False,
+        timeout: float | None = 5.0,
+    ) -> None:
+        """Stop a process and wait until it has ended; ahead of its mail.
+
+        The handler at hand finishes.  A process that stops itself ends after it.
+
+        Args:
+            proc: its proxy, or the process object itself in its own handler.
+            reason: what its links and monitors are told.
+            drain: let it handle the mail it has first.
+            timeout: seconds for the handler at hand, after which the process is killed.
+        """
+        target, timeout = target_of(proc), timeout_of(timeout)
+        stopped = self.node.stop(target, reason, drain=drain)
+        if target is current_cell():
+            return
+        try:
+            stopped.get(timeout)
+        except TimeoutError:
+            self.kill(proc)
+
+    def kill(self, proc: Any) -> None:
+        """End a process at once: its clean-up hook is not run, its handler is unwound."""
+        target = target_of(proc)
+        node = self.node
+        if isinstance(target, Remote):
+            agent = agent_at(node, target.url)
+            agent.ask(_KILL, (target.url.resource,), None).get()
+        else:
+            node.kill(target)
 
     def link(self, one: Any, other: Any) -> None:
         """Have two processes share their fate: when one ends, so does the other.

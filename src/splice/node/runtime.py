@@ -23,18 +23,16 @@ from splice.errors import (
     ConnectTimeout,
     NodeLost,
     ProcessStopped,
-    TimeoutError,
 )
 from splice.log import logger
 from splice.node.current import default, node_here
 from splice.node.fates import Fates, linked, spawn_under
-from splice.node.given import At, as_class, check_callable, node_url, target_of
+from splice.node.given import At, as_class, check_callable, node_url
 from splice.node.insight import Insight
 from splice.node.leaving import Stage, before_leaving, forget
 from splice.node.remote import Remote, agent_at
 from splice.node.timing import Timing
 from splice.node.view import View
-from splice.seconds import timeout_of
 from splice.uri import parse, url
 
 if TYPE_CHECKING:
@@ -46,7 +44,6 @@ _log = logger("node")
 _SPAWN = NamedHandler("spawn")
 _SPAWN_MANY = NamedHandler("spawn_many")
 _SHUTDOWN = NamedHandler("shutdown")
-_KILL = NamedHandler("kill")
 
 
 class Runtime(Timing, Insight, Fates):
@@ -362,43 +359,6 @@ class Runtime(Timing, Insight, Fates):
         node = self.node
         cell = node.scheduler.directory.get(name)
         return None if cell is None or cell.object is None else node.proxy_of(cell)
-
-    def stop(
-        self,
-        proc: Any,
-        reason: Any = "normal",
-        *,
-        drain: bool = False,
-        timeout: float | None = 5.0,
-    ) -> None:
-        """Stop a process and wait until it has ended; ahead of its mail.
-
-        The handler at hand finishes.  A process that stops itself ends after it.
-
-        Args:
-            proc: its proxy, or the process object itself in its own handler.
-            reason: what its links and monitors are told.
-            drain: let it handle the mail it has first.
-            timeout: seconds for the handler at hand, after which the process is killed.
-        """
-        target, timeout = target_of(proc), timeout_of(timeout)
-        stopped = self.node.stop(target, reason, drain=drain)
-        if target is current_cell():
-            return
-        try:
-            stopped.get(timeout)
-        except TimeoutError:
-            self.kill(proc)
-
-    def kill(self, proc: Any) -> None:
-        """End a process at once: its clean-up hook is not run, its handler is unwound."""
-        target = target_of(proc)
-        node = self.node
-        if isinstance(target, Remote):
-            agent = agent_at(node, target.url)
-            agent.ask(_KILL, (target.url.resource,), None).get()
-        else:
-            node.kill(target)
 
     # ---- splice.run
 
