@@ -186,6 +186,15 @@ def is_on_loop(thread: int) -> bool:
     return cell is not None and bool(cell.scheduler.thread == get_ident())
 
 
+def may_wait_for(thread: int) -> bool:
+    """Tell whether code may wait here for a node whose loop is on `thread`.
+
+    A handler on a worker is put aside meanwhile; others must not stop a loop.
+    """
+    here = getcurrent()
+    return (type(here) is Worker and not here.callbacks) or not is_on_loop(thread)
+
+
 def current_giver() -> Any:
     """Return who gives a callback here: the process, in its present life, or None."""
     cell = current_cell()

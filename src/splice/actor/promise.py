@@ -23,6 +23,7 @@ from splice.actor.context import (
     Worker,
     current_elsewhere,
     is_on_loop,
+    may_wait_for,
     slot_released,
 )
 from splice.actor.process import Process
@@ -158,12 +159,8 @@ class Promise:
         Raises:
             CannotWait: called for a far process where waiting would stop the node's loop.
         """
-        here = getcurrent()
-        if (
-            getattr(self.target, "is_far", False)
-            and not (type(here) is Worker and not here.callbacks)
-            and is_on_loop(self.scheduler.thread)
-        ):
+        is_far = getattr(self.target, "is_far", False)
+        if is_far and not may_wait_for(self.scheduler.thread):
             raise CannotWait(
                 f"only the far node can tell whether {self.describe()} is cancelled in time, and "
                 "to wait for its word here would stop the loop; await cancel_nowait() instead"

@@ -9,7 +9,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from splice.actor.context import current_cell
+from greenlet import getcurrent
+
+from splice.actor.context import Worker, current_cell, may_wait_for
+from splice.errors import CannotWait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +55,33 @@ def node_here() -> Node:
     """Return the current node; outside of any the default one, which is started if need be."""
     node = current_node()
     return default.find() if node is None or node.is_closed else node
+
+
+def node_to_wait_for(call: str, instead: str = "") -> Node:
+    """Return the current node for what waits for it; call it before anything is done.
+
+    Args:
+        call: the name of the caller in `runtime`.
+        instead: what may be awaited in an ``async def`` handler; the same in a thread if empty.
+
+    Raises:
+        CannotWait: waiting here would stop the node's loop.
+    """
+    here = getcurrent()
+    if (
+        type(here) is Worker and not here.callbacks
+    ):  # nearly always: spare it three calls
+        home: Any = here.scheduler.home
+        node: Node = home
+        return default.find() if node.is_closed else node
+    node = node_here()
+    if may_wait_for(node.scheduler.thread):
+        return node
+    instead = instead or f"asyncio.to_thread(runtime.{call}, ...)"
+    raise CannotWait(
+        f"runtime.{call} would wait here and stop the node's loop, so nothing was done; in an "
+        f"async handler write `await {instead}`, or call it in a plain one"
+    )
 
 
 def rebuild_proxy(where: url, class_name: str) -> Proxy:

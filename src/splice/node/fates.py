@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor import links
 from splice.actor.cell import Cell
-from splice.actor.context import current_cell
+from splice.actor.context import current_cell, may_wait_for
 from splice.actor.handlers import NamedHandler
 from splice.actor.links import NO_PROCESS, Monitor
 from splice.actor.promise import Promise
 from splice.actor.proxy import proxy_class
 from splice.actor.spawning import Made, made_of
 from splice.errors import TimeoutError
+from splice.node.current import node_to_wait_for
 from splice.node.given import as_class, check_callable, target_of
 from splice.node.remote import Named, Remote, agent_at
 from splice.seconds import timeout_of
@@ -62,25 +63,35 @@ class Fates:
             reason: what its links and monitors are told.
             drain: let it handle the mail it has first.
             timeout: seconds for the handler at hand, after which the process is killed.
+
+        Raises:
+            CannotWait: called where waiting would stop the loop; nothing is done then.
         """
         target, timeout = target_of(proc), timeout_of(timeout)
-        stopped = self.node.stop(target, reason, drain=drain)
         if target is current_cell():
+            self.node.stop(target, reason, drain=drain)
             return
+        stopped = node_to_wait_for("stop").stop(target, reason, drain=drain)
         try:
             stopped.get(timeout)
         except TimeoutError:
             self.kill(proc)
 
     def kill(self, proc: Any) -> None:
-        """End a process at once: its clean-up hook is not run, its handler is unwound."""
+        """End a process at once: its clean-up hook is not run, its handler is unwound.
+
+        Of a far one it waits until that is done, unless waiting here would stop the loop.
+        """
         target = target_of(proc)
         node = self.node
-        if isinstance(target, Remote):
-            agent = agent_at(node, target.url)
-            agent.ask(_KILL, (target.url.resource,), None).get()
-        else:
+        if not isinstance(target, Remote):
             node.kill(target)
+            return
+        agent, named = agent_at(node, target.url), (target.url.resource,)
+        if may_wait_for(node.scheduler.thread):
+            agent.ask(_KILL, named, None).get()
+        else:
+            agent.tell(_KILL, named, None)  # a dead letter if it fails
 
     def link(self, one: Any, other: Any) -> None:
         """Have two processes share their fate: when one ends, so does the other.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from splice.actor.cell import Cell
 from splice.actor.handlers import NamedHandler
 from splice.actor.info import ProcessInfo
-from splice.node.current import node_here
+from splice.node.current import node_here, node_to_wait_for
 from splice.node.dump import dump_of
 from splice.node.given import check_callable, target_of
 from splice.node.remote import Remote, agent_at
@@ -57,8 +57,8 @@ class Insight:
             CannotWait: it is another node's, and called where waiting would stop the loop.
         """
         target = target_of(proc)
-        node = node_here()
         if isinstance(target, Remote):
+            node = node_to_wait_for("info")
             agent, named = agent_at(node, target.url), (target.url.resource,)
             found: ProcessInfo = agent.ask(_PROCESS_INFO, named, None).get()
             return found
@@ -66,6 +66,7 @@ class Insight:
             home = cast("Node", target.scheduler.home)
             _ = home.address  # opens its sockets: a url has an address
             return cast("ProcessInfo", home.on_thread(home.info_of, target))
+        node = node_here()
         return cast("ProcessInfo", node.on_thread(node.find_info, target.resource))
 
     def processes(self) -> list[ProcessInfo]:

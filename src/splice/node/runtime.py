@@ -25,7 +25,7 @@ from splice.errors import (
     ProcessStopped,
 )
 from splice.log import logger
-from splice.node.current import default, node_here
+from splice.node.current import default, node_here, node_to_wait_for
 from splice.node.fates import Fates, linked, spawn_under
 from splice.node.given import At, as_class, check_callable, node_url
 from splice.node.insight import Insight
@@ -141,12 +141,14 @@ class Runtime(Timing, Insight, Fates):
         Raises:
             NodeLost: one ended before it was ready; the text says how, and what `init` raised.
                 The others are ended.
+            CannotWait: called where waiting would stop the loop, like all that waits; nothing is
+                done then, and the text says what to write instead.
         """
         if not isinstance(count, int) or count < 0:
             raise ValueError(f"fork wants a number of nodes, not {count!r}")
         if init is not None:
             check_callable("init", init)
-        node = self.node
+        node = node_to_wait_for("fork")
         children = node.children.fork(count, init)
         try:
             return View(syncmany([child.ready for child in children]))
@@ -164,6 +166,7 @@ class Runtime(Timing, Insight, Fates):
 
         Raises:
             ConnectTimeout: nobody answers at that address.
+            CannotWait: it is another node's, and called where waiting would stop the loop.
         """
         if remote_node is not None:
             self._shut_down_far(remote_node)
@@ -199,6 +202,7 @@ class Runtime(Timing, Insight, Fates):
         if node.connect(where)._sp_target.__class__ is not Remote:
             self.shutdown()
             return
+        node = node_to_wait_for("shutdown")
         gone = node.on_thread(node.children.ended_of, where.address)
         try:
             agent_at(node, where).ask(_SHUTDOWN, (), None).get()
@@ -240,10 +244,10 @@ class Runtime(Timing, Insight, Fates):
             BaseException: what the constructor raised.
             CannotWait: called where waiting would stop the loop; use `spawn_nowait`.
         """
+        node = node_to_wait_for("spawn", "runtime.spawn_nowait(...)")
         if sp_super is None and not sp_link:  # nearly always: spare it detours
             if sp_dest is None:
                 cls, args, kwargs = as_class(what, args, kwargs)
-                node = node_here()
                 return node.spawn(cls, *node.copied(cls, args, kwargs), sp_id).get()
             return self._spawn(what, args, kwargs, sp_id, sp_dest).get()
         options = {"sp_id": sp_id, "sp_dest": sp_dest, "sp_link": sp_link}
@@ -302,17 +306,17 @@ class Runtime(Timing, Insight, Fates):
         """Make `count` processes in one go; a view of their proxies.
 
         What a constructor raises, this raises; those that were made are stopped then, and the rest
-        is not made.  ``sp_dest`` as in `spawn`.
+        is not made.  ``sp_dest`` as in `spawn`; refuses to wait like that.
         """
         if not isinstance(count, int) or count < 0:
             raise ValueError(f"spawn_many wants a number of processes, not {count!r}")
+        node = node_to_wait_for("spawn_many")
         where = kwargs.pop("sp_dest", None)
         cls, args, kwargs = as_class(what, args, kwargs)
         if where is None:
-            node = self.node
             args, kwargs = node.copied(cls, args, kwargs)
             return View(node.spawn_many(count, cls, args, kwargs).get())
-        agent = self.node.connect(node_url(where))._sp_target
+        agent = node.connect(node_url(where))._sp_target
         return View(agent.ask(_SPAWN_MANY, (count, cls, args, kwargs), None).get())
 
     def spawn_scatter(
@@ -325,7 +329,9 @@ class Runtime(Timing, Insight, Fates):
         """Make one process on each of `destinations`; a view of the proxies, in order.
 
         What one constructor raises, this raises; the other processes are stopped then.
+        Refuses to wait like `spawn`.
         """
+        node_to_wait_for("spawn_scatter")
         made: list[Promise] = []
         try:
             for destination in destinations:
