@@ -78,7 +78,7 @@ class ProcessStopped(DeliveryError):
 
     Attributes:
         reason: why it ended: ``"normal"``, ``"shutdown"``, ``"killed"``, an exception, or what
-            `Exit` was given.
+            `Exit` was given; None when that is not known any more.
     """
 
     reason: Any = "normal"

@@ -5,14 +5,20 @@ from typing import Any
 import pytest
 
 from splice.actor import directory as module
-from splice.actor.directory import PAST_NAMES, Directory
+from splice.actor.childspec import child
+from splice.actor.directory import PAST_IDS, PAST_NAMES, WORD_LENGTH, Directory
 from splice.actor.process import Process
+from splice.actor.supervisor import Supervisor
+from splice.errors import Exit
 from splice.testing.actors import World
 
 
 class Clerk(Process):
     def echo(self, value):
         return value
+
+    def leave(self, reason):
+        raise Exit(reason)
 
 
 def test_processes_are_found_by_name_and_id(world: World) -> None:
@@ -55,9 +61,48 @@ def test_what_has_ended_is_told_from_what_never_was(world: World) -> None:
 def test_only_so_many_past_names_are_remembered() -> None:
     directory = Directory()
     for i in range(PAST_NAMES + 1):
-        directory.remove(f"clerk-{i}")
+        directory.remove(f"clerk-{i}", "normal")
     assert not directory.was_used("clerk-0")
     assert directory.was_used("clerk-1")
+
+
+@pytest.mark.parametrize("name", [None, "clerk"])
+def test_it_is_remembered_why_a_process_has_ended(
+    world: World, name: str | None
+) -> None:
+    clerk = world.spawn(Clerk, name=name)
+    directory = world.scheduler.directory
+    assert directory.last_reason(clerk.sp_id) is None
+    world.wait(world.stop(clerk, "tired"))
+    assert directory.last_reason(clerk.sp_id) == "tired"
+
+
+@pytest.mark.parametrize("ident", [7, "clerk"])
+@pytest.mark.parametrize("reason", [ValueError(), ["a list"], "x" * (WORD_LENGTH + 1)])
+def test_no_reason_is_remembered_that_may_take_much_memory(
+    ident: Any, reason: Any
+) -> None:
+    directory = Directory()
+    directory.remove(ident, reason)
+    assert directory.last_reason(ident) is None
+
+
+def test_only_so_many_past_ids_are_remembered_with_a_reason() -> None:
+    directory = Directory()
+    for ident in range(1, PAST_IDS + 2):
+        directory.remove(ident, f"reason {ident}")
+    assert directory.last_reason(1) is None
+    assert directory.last_reason(2) == "reason 2"
+    assert directory.last_reason(PAST_IDS + 1) == f"reason {PAST_IDS + 1}"
+
+
+def test_a_process_that_was_given_up_by_its_supervisor_has_the_reason_of_its_end(
+    world: World,
+) -> None:
+    shop = world.spawn(Supervisor, children=[child(Clerk, sp_id="clerk")], intensity=0)
+    world.wait(shop.which_children())[0].proxy.leave("tired")
+    world.settle()
+    assert world.scheduler.directory.last_reason("clerk") == "tired"
 
 
 def test_the_mail_of_a_process_can_be_counted(world: World) -> None:

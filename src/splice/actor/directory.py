@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from sys import getsizeof
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from splice.errors import NameTaken
 from splice.uri import Resource, check_name
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 PAST_NAMES: Final = 1000
 """Names of ended processes that are remembered, so that "has ended" can be told from "never
 was"; old ones are forgotten, for names can be made without end."""
+
+PAST_IDS: Final = 1024
+"""Processes without a name of which it is remembered why they have ended: two lists of 8 kB, which
+a thousand nodes in one OS process can afford."""
+
+WORD_LENGTH: Final = 1000
+"""Characters of the longest reason that is remembered, for the same."""
 
 SHRINK_MASK: Final = 2**16 - 1
 """It is looked at once in so many removals whether the directory has become too large."""
@@ -37,7 +44,10 @@ class Directory:
         self._cells: dict[Resource, Cell] = {}
         self.get: Callable[[Resource], Cell | None] = self._cells.get
         self._next = 1
-        self._past: dict[str, None] = {}
+        self._past: dict[str, Any] = {}
+        # by id modulo their length; made when the first one ends
+        self._past_ids: list[int] = []
+        self._reasons: list[Any] = []
         self._removals = 0
         self.on_name: Callable[[str], None] | None = None
 
@@ -57,17 +67,31 @@ class Directory:
         """Enter `cell` under its ident."""
         self._cells[cell.ident] = cell
 
-    def remove(self, ident: Resource) -> None:
-        """Strike out `ident`; the name is free again."""
+    def remove(self, ident: Resource, reason: Any) -> None:
+        """Strike out `ident`, which has ended for `reason`; the name is free again."""
         self._cells.pop(ident, None)
         self._removals += 1
         if not self._removals & SHRINK_MASK:
             self._shrink()
-        if isinstance(ident, str):
-            self._past.pop(ident, None)
-            self._past[ident] = None
-            if len(self._past) > PAST_NAMES:
-                del self._past[next(iter(self._past))]
+        # no other reason: an error holds on to whatever its traceback can reach
+        if type(reason) is not str or len(reason) > WORD_LENGTH:
+            reason = None
+        if type(ident) is int:  # here, for a call more would double what this takes
+            slot = ident % PAST_IDS
+            ids = self._past_ids
+            if not ids:
+                ids += [0] * PAST_IDS
+                self._reasons += [None] * PAST_IDS
+            ids[slot] = ident
+            self._reasons[slot] = reason
+        else:
+            self._remember_name(cast("str", ident), reason)
+
+    def _remember_name(self, name: str, reason: str | None) -> None:
+        self._past.pop(name, None)
+        self._past[name] = reason
+        if len(self._past) > PAST_NAMES:
+            del self._past[next(iter(self._past))]
 
     def _shrink(self) -> None:
         # a dictionary never gets smaller by itself: a million that were would cost 40 MB
@@ -80,6 +104,17 @@ class Directory:
         if isinstance(ident, str):
             return ident in self._past
         return 0 < ident < self._next
+
+    def last_reason(self, ident: Resource) -> str | None:
+        """Tell why a process of that name or id has ended; None when that is not known any more.
+
+        Only words are remembered, and those of so many processes.
+        """
+        if isinstance(ident, str):
+            return self._past.get(ident)
+        slot = ident % PAST_IDS
+        is_there = bool(self._reasons) and self._past_ids[slot] == ident
+        return self._reasons[slot] if is_there else None
 
     def cells(self) -> list[Cell]:
         """Return all processes, in the order they were made."""

@@ -143,7 +143,7 @@ def end(cell: Cell, reason: Any) -> None:
     cell.runner = ended
     message, cell.head, cell.tail = cell.head, None, None
     if ended.kept is None:
-        cell.scheduler.directory.remove(cell.ident)
+        cell.scheduler.directory.remove(cell.ident, reason)
     while message is not None:
         following = message.next
         _leave(cell, message, ended.kept)
@@ -215,7 +215,7 @@ def release(cell: Cell) -> None:
     ended = cell.runner
     if type(ended) is Ended and ended.kept is not None:
         kept, ended.kept = ended.kept, None
-        cell.scheduler.directory.remove(cell.ident)
+        cell.scheduler.directory.remove(cell.ident, ended.reason)
         for message in kept:
             _leave(cell, message, None)
 

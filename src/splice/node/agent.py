@@ -15,7 +15,7 @@ from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy
 from splice.errors import NodeLost, ProcessKilled
 from splice.node.fates import join
-from splice.node.remote import AGENT, Named, Remote, not_there
+from splice.node.remote import AGENT, Named, Remote
 from splice.node.replies import Reply
 from splice.uri import Resource
 
@@ -80,10 +80,7 @@ class Agent(Process):
     def stop(self, resource: Resource, reason: Any, drain: bool) -> Promise:
         """Stop a process; answers None when it has ended."""
         node = self._node
-        cell = node.scheduler.directory.get(resource)
-        if cell is None:
-            raise not_there(node, resource)
-        return node.stop(cell, reason, drain=drain)
+        return node.stop(Named(node, resource), reason, drain=drain)
 
     def kill(self, resource: Resource) -> None:
         """End a process at once."""

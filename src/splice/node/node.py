@@ -217,13 +217,15 @@ class Node:
             return agent.ask(_STOP_FAR, (target.url.resource, reason, drain), None)
         return self.promise_of(self._stop, target, reason, drain)
 
-    def _stop(self, target: Any, reason: Any, drain: bool) -> Promise:
+    def _stop(self, target: Any, reason: Any, drain: bool) -> Promise | None:
         cell = target
         if isinstance(target, Named):
             cell = self.scheduler.directory.get(target.resource)
-        if cell is None:
+        if cell is not None:
+            return stop(self.scheduler, cell, reason, drain=drain)
+        if not self.scheduler.directory.was_used(target.resource):
             raise not_there(self, target.resource)
-        return stop(self.scheduler, cell, reason, drain=drain)
+        return None  # it has ended: what was wanted
 
     # ---- supervised on other nodes: splice.actor.seat.Abroad
 
@@ -259,9 +261,14 @@ class Node:
         cell = self.scheduler.directory.get(resource)
         if cell is not None:
             return self.info_of(cell)
-        if not self.scheduler.directory.was_used(resource):
+        directory = self.scheduler.directory
+        if not directory.was_used(resource):
             raise not_there(self, resource)
-        return ProcessInfo(resource, url(resource, self.address), "", "ended")
+        why = directory.last_reason(resource)
+        reason = "" if why is None else repr(why)
+        return ProcessInfo(
+            resource, url(resource, self.address), "", "ended", reason=reason
+        )
 
     def infos(self) -> list[ProcessInfo]:
         """Tell what each process is doing, in the order they were made.  Thread-safe."""

@@ -236,6 +236,10 @@ class Named:
 
 def not_there(node: Node, resource: Resource) -> ProcessNotFound | ProcessStopped:
     """Make the error of a message to a process that this node does not have."""
-    if node.scheduler.directory.was_used(resource):
-        return ProcessStopped(f"process {resource} of {node} has ended")
+    directory = node.scheduler.directory
+    if directory.was_used(resource):
+        reason = directory.last_reason(resource)
+        why = "; why is not known any more" if reason is None else f" ({reason!r})"
+        text = f"process {resource} of {node} has ended{why}"
+        return ProcessStopped(text, reason=reason)
     return ProcessNotFound(f"there is no process {resource!r} on {node}")
