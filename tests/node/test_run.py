@@ -50,6 +50,11 @@ async def awaits():
     asyncio.get_running_loop().call_soon(press)
     await asyncio.sleep(60)
 
+async def awaits_another_press():
+    for _ in range(2):
+        asyncio.get_running_loop().call_soon(press)
+    await asyncio.sleep(60)
+
 def goes_on():
     try:
         waits()
@@ -113,6 +118,11 @@ def test_ctrl_c_while_another_process_computes_interrupts_main_and_not_the_other
 
 def test_ctrl_c_cancels_an_async_main() -> None:
     assert run("awaits") == (["KeyboardInterrupt()"], "")
+
+
+def test_ctrl_c_once_more_before_that_ends_the_node() -> None:
+    printed, _ = run("awaits_another_press")
+    assert printed == ["KeyboardInterrupt()"]
 
 
 def test_a_main_that_catches_ctrl_c_goes_on() -> None:

@@ -30,6 +30,7 @@ from splice.net.keys import Keys
 from splice.net.places import host_towards, is_numeric, look_up, split_address
 from splice.node.agent import NAME, Agent
 from splice.node.current import decoding, default
+from splice.node.loop import run_loop
 from splice.node.node import Node
 from splice.node.watchdog import watchdog
 from splice.uri import check_address
@@ -86,7 +87,7 @@ class Daemon:
             Exception: what `fail` was given.
         """
         gc.set_threshold(*GC_THRESHOLDS)
-        asyncio.run(self._live())
+        run_loop(self._live())
         if self._error is not None:
             raise self._error
 

@@ -36,6 +36,7 @@ from splice.config import GC_THRESHOLDS
 from splice.log import logger
 from splice.node.boot import report, run_init, start_node
 from splice.node.current import default
+from splice.node.loop import run_loop
 from splice.node.watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def _live_as_node(
         await gone.wait()
 
     try:
-        asyncio.run(live())
+        run_loop(live())
     except BaseException as error:
         if is_up:
             _log.error("the node of this worker failed", exc_info=error)

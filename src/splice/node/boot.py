@@ -12,6 +12,7 @@ from splice.config import GC_THRESHOLDS
 from splice.net.codec import decode
 from splice.node.agent import NAME, Agent
 from splice.node.current import decoding, default
+from splice.node.loop import run_loop
 from splice.node.node import Node
 from splice.node.watchdog import watchdog
 
@@ -23,7 +24,7 @@ def run_node(boot: bytes, ready: Ready) -> None:
     """Live as a node on this thread until shut down; the target of `Children.fork`."""
     gc.set_threshold(*GC_THRESHOLDS)
     settings = pickle.loads(boot)
-    asyncio.run(_live(settings, ready))
+    run_loop(_live(settings, ready))
 
 
 async def _live(settings: dict[str, Any], ready: Ready) -> None:

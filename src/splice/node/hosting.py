@@ -15,6 +15,7 @@ from splice.log import logger
 from splice.node.agent import NAME, Agent
 from splice.node.ctrl_c import CtrlC
 from splice.node.current import decoding
+from splice.node.loop import run_loop
 from splice.node.node import Node
 from splice.node.watchdog import watchdog
 
@@ -56,10 +57,8 @@ class NodeThread:
         return not self._thread.is_alive()
 
     def _live(self) -> None:
-        import asyncio  # 40 ms, at the first use of a node
-
         try:
-            asyncio.run(self._serve())
+            run_loop(self._serve())
         except BaseException as error:
             self._error = error
             if self._node is not None:
@@ -107,13 +106,11 @@ def run_main(
     args: tuple[Any, ...],
 ) -> Any:
     """Run ``main(*args)`` as a process of a new node on this thread; see `splice.run`."""
-    import asyncio
-
     cls = _AsyncMain if inspect.iscoroutinefunction(main) else _Main
     ctrl_c = CtrlC()
     try:
         with ctrl_c:
-            value = asyncio.run(_run_main(config, on_start, ctrl_c, cls, (main, args)))
+            value = run_loop(_run_main(config, on_start, ctrl_c, cls, (main, args)))
     except ProcessStopped as stopped:
         if isinstance(stopped.reason, (KeyboardInterrupt, SystemExit)):
             raise stopped.reason from None
