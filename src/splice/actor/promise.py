@@ -18,14 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from greenlet import getcurrent
 
-from splice.actor.context import (
-    Elsewhere,
-    Worker,
-    current_elsewhere,
-    is_on_loop,
-    may_wait_for,
-    slot_released,
-)
+from splice.actor.context import Worker, may_wait_for
+from splice.actor.elsewhere import block, stand_by
 from splice.actor.process import Process
 from splice.actor.rings import check_ring
 from splice.actor.waiters import ERROR as ERROR
@@ -35,9 +29,7 @@ from splice.actor.waiters import (
     Callback,
     Follow,
     FutureWaiter,
-    LoopWaiter,
     Then,
-    ThreadWaiter,
     Undelivered,
     Unseen,
     Waiter,
@@ -206,7 +198,7 @@ class Promise:
 
     def __await__(self) -> Generator[Any, None, Any]:
         if self.state == PENDING:
-            yield from self._await()
+            yield from stand_by(self)
         if self.state == VALUE:
             return self.value
         raise self.error()
@@ -319,6 +311,10 @@ class Promise:
         else:
             self.block(timeout)
 
+    def block(self, timeout: float | None) -> None:
+        """Block this thread until the promise is settled."""
+        block(self, timeout)
+
     def timed_out(self, timeout: float | None) -> TimeoutError:
         """Make the error of a wait that took too long."""
         return TimeoutError(f"no answer from {self.describe()} within {timeout} s")
@@ -377,64 +373,13 @@ class Promise:
             if not self.waiter:
                 self.waiter = None
 
-    def _drop_waiter_threadsafe(self, waiter: Waiter) -> None:
+    def drop_waiter_threadsafe(self, waiter: Waiter) -> None:
+        """Forget `waiter`, from any thread."""
         scheduler = self.scheduler
         if get_ident() == scheduler.thread:
             self.drop_waiter(waiter)
         else:
             scheduler.post(self.drop_waiter, waiter)
-
-    def block(self, timeout: float | None) -> None:
-        """Block this thread until the promise is settled."""
-        scheduler = self.scheduler
-        if is_on_loop(scheduler.thread):
-            raise CannotWait(
-                f"waiting for {self.describe()} here would stop the node's loop; await the "
-                "promise, or give it a callback with then()"
-            )
-        waiter = ThreadWaiter()
-        handler = current_elsewhere() if timeout is None else None
-        scheduler.post(self._add_thread, waiter, handler)
-        is_over = False
-        try:
-            with slot_released():
-                is_over = waiter.wait(timeout)
-        finally:
-            if not is_over:  # too late, or Ctrl-C
-                scheduler.post(self.drop_waiter, waiter)
-        if not is_over:
-            raise self.timed_out(timeout)
-        if waiter.error is not None:
-            raise waiter.error
-
-    def _add_thread(self, waiter: ThreadWaiter, handler: Elsewhere | None) -> None:
-        if handler is not None:
-            try:
-                check_ring(handler, self)
-            except DeadlockError as error:
-                waiter.refuse(error)
-                return
-            handler.waiting, handler.waiter, handler.wait_number = self, waiter, 0
-        self.add_waiter(waiter)
-
-    def _await(self) -> Generator[Any, None, None]:
-        if type(getcurrent()) is Worker:
-            raise CannotWait("a plain handler cannot await; use .get() or sync(...)")
-        import asyncio  # 40 ms, and whoever awaits has loaded it
-
-        waiter = LoopWaiter(asyncio.get_running_loop())
-        handler = current_elsewhere()
-        if handler is not None:
-            check_ring(handler, self)
-            handler.waiting, handler.waiter, handler.wait_number = self, waiter, 0
-        self.add_waiter_threadsafe(waiter)
-        try:
-            yield from waiter.future
-        finally:
-            if handler is not None:
-                handler.waiting = None
-            if self.state == PENDING:  # the awaiting task was cancelled
-                self._drop_waiter_threadsafe(waiter)
 
 
 class Tell(Promise):
