@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import re
 from collections.abc import Iterator
@@ -9,7 +10,16 @@ from typing import Any, ClassVar
 
 import pytest
 
-from splice import DeadlockError, Deferred, Process, gather, runtime, sync, syncmany
+from splice import (
+    DeadlockError,
+    Deferred,
+    Process,
+    blocking,
+    gather,
+    runtime,
+    sync,
+    syncmany,
+)
 from splice.errors import TimeoutError
 from splice.testing.simulation import Simulation
 
@@ -28,6 +38,13 @@ class Echo(Process):
 
     async def ask_async(self, *path: Any) -> Any:
         return await path[0].ask_async(*path[1:]) if path else "end"
+
+    @blocking
+    def ask_on_thread(self, *path: Any) -> Any:
+        async def main() -> Any:
+            return await path[0].ask_on_thread(*path[1:])
+
+        return asyncio.run(main()) if path else "end"
 
     def ask_all(self, *path: Any) -> Any:
         if not path:
@@ -110,6 +127,19 @@ def test_a_ring_over_nodes_is_found(
     with pytest.raises(DeadlockError):
         run_ring(sim, handler, nodes, per_node=per_node)
     assert sim.loop.time() - before < BOUND
+
+
+def test_a_ring_over_nodes_of_waits_on_loops_of_their_own_is_found(
+    sim: Simulation,
+) -> None:
+    made = [sim.node() for _ in range(2)]
+
+    def scenario() -> Any:
+        ring = [runtime.spawn(Echo, sp_dest=node.address) for node in made]
+        return ring[0].ask_on_thread(ring[1], ring[0]).get()  # in real time
+
+    with pytest.raises(DeadlockError, match="ask_on_thread"):
+        sim.run(sim.node(), scenario)
 
 
 def test_the_error_names_each_process_handler_node_and_line(sim: Simulation) -> None:

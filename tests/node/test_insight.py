@@ -61,6 +61,22 @@ class Clerk(Process):
         started.set()
         end.wait(30)
 
+    def echo(self, value):
+        return value
+
+    @blocking
+    def got_before(self, other, started, end):
+        assert other.echo(1).get() == 1
+        self.block(started, end)
+
+    @blocking
+    def awaited_before(self, other, started, end):
+        async def main():
+            return await other.echo(1)
+
+        assert asyncio.run(main()) == 1
+        self.block(started, end)
+
     def me(self):
         return runtime.info(self)
 
@@ -194,6 +210,24 @@ def test_a_blocking_handler_is_running_on_its_thread(sim, one):
     info = sim.run(one, scenario)
     assert (info.state, info.handler) == ("running", "block")
     assert re.fullmatch(r"threading.py:\d+ in wait", info.line)
+
+
+@pytest.mark.parametrize("how", ["got", "awaited"])
+def test_a_blocking_handler_that_has_waited_is_running_again(sim, one, how):
+    started, end = threading.Event(), threading.Event()
+
+    def scenario():
+        clerk, other = runtime.spawn(Clerk), runtime.spawn(Clerk)
+        asked = getattr(clerk, f"{how}_before")(other, started, end)
+        while not started.is_set():
+            runtime.sleep(0.01)  # virtual seconds
+        info = runtime.info(clerk)
+        end.set()
+        sync(asked)
+        return info
+
+    info = sim.run(one, scenario)
+    assert (info.state, info.waiting_for) == ("running", ())
 
 
 def named(proc, kind="Clerk"):

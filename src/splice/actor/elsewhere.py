@@ -1,10 +1,20 @@
 """Elsewhere: how a thread and a coroutine wait for a promise, off the workers.
 
-`Promise` calls it, on the thread that waits, which may be the node's own.
+`Promise` calls it, on the thread that waits.  That may be the node's own, where an async handler
+awaits; any other has the node register its wait, and forget it::
+
+    thread ─► wait ─────────────────────────────► error or answer
+               │ post                              ▲
+    node       └─► register: may it wait? ─► refuse or settled
+
+A ``@blocking`` handler that runs an asyncio loop waits for what it awaits there if nothing else can
+happen on that loop meanwhile: else several waits at once would be taken for one, or one for lasting
+that a timer ends.
 """
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +45,7 @@ def block(promise: Promise, timeout: float | None) -> None:
         )
     waiter = ThreadWaiter()
     handler = current_elsewhere() if timeout is None else None
-    scheduler.post(_add_thread, promise, waiter, handler)
+    scheduler.post(_register, promise, waiter, handler)
     is_over = False
     try:
         with slot_released():
@@ -49,8 +59,8 @@ def block(promise: Promise, timeout: float | None) -> None:
         raise waiter.error
 
 
-def _add_thread(
-    promise: Promise, waiter: ThreadWaiter, handler: Elsewhere | None
+def _register(
+    promise: Promise, waiter: ThreadWaiter | LoopWaiter, handler: Elsewhere | None
 ) -> None:
     if handler is not None:
         try:
@@ -68,12 +78,22 @@ def stand_by(promise: Promise) -> Generator[Any, None, None]:
         raise CannotWait("a plain handler cannot await; use .get() or sync(...)")
     import asyncio  # 40 ms, and whoever awaits has loaded it
 
-    waiter = LoopWaiter(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    waiter = LoopWaiter(loop)
     handler = current_elsewhere()
+    here = get_ident()
+    is_near = here == promise.scheduler.thread
+    if not is_near and not _is_at_home(handler, here):
+        is_known = handler is not None and _is_alone(loop)
+        yield from _stand_by(promise, waiter, handler if is_known else None)
+        return
     if handler is not None:
         check_ring(handler, promise)
         handler.waiting, handler.waiter, handler.wait_number = promise, waiter, 0
-    promise.add_waiter_threadsafe(waiter)
+    if is_near:  # the ordinary case
+        promise.add_waiter(waiter)
+    else:
+        promise.add_waiter_threadsafe(waiter)
     try:
         yield from waiter.future
     finally:
@@ -81,3 +101,40 @@ def stand_by(promise: Promise) -> Generator[Any, None, None]:
             handler.waiting = None
         if promise.state == PENDING:  # the awaiting task was cancelled
             promise.drop_waiter_threadsafe(waiter)
+
+
+def _is_at_home(handler: Elsewhere | None, thread: int) -> bool:
+    """Tell whether `thread` is that of the node to which `handler` belongs."""
+    return handler is not None and handler.message.scheduler.thread == thread
+
+
+def _is_alone(loop: Any) -> bool:
+    """Tell whether the task that runs on `loop` is all there is, so that only it can end its wait.
+
+    A loop that does not show its timers may have some.
+    """
+    import asyncio  # loaded by who awaits
+
+    timers = getattr(loop, "_scheduled", None)
+    if timers is None or not all(timer.cancelled() for timer in timers):
+        return False
+    return asyncio.all_tasks(loop) == {asyncio.current_task(loop)}
+
+
+def _stand_by(
+    promise: Promise, waiter: LoopWaiter, handler: Elsewhere | None
+) -> Generator[Any, None, None]:
+    """Wait on a thread that is no node's; `handler` is who waits, if it can be known."""
+    scheduler = promise.scheduler
+    scheduler.post(_register, promise, waiter, handler)
+    try:
+        yield from waiter.future
+    finally:
+        if promise.state == PENDING:  # refused, or the awaiting task was cancelled
+            scheduler.post(_forget, promise, waiter, handler)
+
+
+def _forget(promise: Promise, waiter: LoopWaiter, handler: Elsewhere | None) -> None:
+    promise.drop_waiter(waiter)
+    if handler is not None and handler.waiter is waiter:
+        handler.waiting = handler.waiter = None

@@ -156,7 +156,9 @@ def _handling(cell: Cell, runner: Any) -> _Handling | None:
     if type(runner) is RunningThread:
         frame = sys._current_frames().get(runner.thread or 0)
         waiting = runner.waiting
-        state: State = "running" if waiting is None else "waiting"
+        # a settled one is left there: only the node's thread may take it away
+        is_over = waiting is None or waiting.state != PENDING
+        state: State = "running" if is_over else "waiting"
         users = _first_of_user(frame)
         return state, runner.message, runner.since, waiting, users
     return None

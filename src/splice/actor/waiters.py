@@ -128,9 +128,8 @@ class LoopWaiter:
         self.future: asyncio.Future[None] = loop.create_future()
 
     def refuse(self, error: BaseException) -> None:
-        """Let the coroutine go on with an error of the wait itself; on its own loop."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        """Let the coroutine go on with an error of the wait itself, on its own loop."""
+        self._soon(self._fail, error)
 
     def settled(self, promise: Promise) -> None:
         """Let the coroutine go on, on its own loop."""
@@ -138,10 +137,17 @@ class LoopWaiter:
         if scheduler.loop is self._loop and not scheduler.is_closed:
             self._finish()
             return
+        self._soon(self._finish)
+
+    def _soon(self, function: Callable[..., None], *args: Any) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._finish)
+            self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             _log.debug("the loop of an awaiting task was closed before its answer came")
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
     def _finish(self) -> None:
         if not self.future.done():
