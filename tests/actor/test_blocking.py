@@ -1,5 +1,7 @@
 """Blocking handlers: on threads, still one message at a time, and never out of threads."""
 
+import asyncio
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +11,7 @@ from tests.actor.conftest import House
 
 from splice.actor.blocking import Threads
 from splice.actor.combine import syncmany
-from splice.actor.context import current_cell
+from splice.actor.context import current_cell, slot_released
 from splice.actor.deferred import Deferred
 from splice.actor.handlers import BlockingHandler, blocking
 from splice.actor.process import Process
@@ -114,9 +116,53 @@ def test_handlers_that_wait_for_each_other_never_use_up_the_threads(
     assert chain[0].relay(*chain[1:]).get(30) == "end"
 
 
-def test_no_more_handlers_run_at_once_than_there_are_threads(house: House) -> None:
-    event, running, most = threading.Event(), [0], [0]
-    lock = threading.Lock()
+class Awaiter(Process):
+    """Asks others on a loop of its own."""
+
+    @blocking
+    def relay(self, *others):
+        async def main():
+            return await others[0].relay(*others[1:])
+
+        return asyncio.run(main()) if others else "end"
+
+    @blocking
+    def relay_twice(self, leaf, *others):
+        async def main():
+            waits = [wait(leaf.me()), wait(others[0].relay_twice(leaf, *others[1:]))]
+            return (await asyncio.gather(*waits))[1]
+
+        async def wait(promise):
+            return await promise
+
+        return asyncio.run(main()) if others else "end"
+
+    @blocking
+    def leave_waits(self, gate):
+        """End with waits that go on, of tasks that nobody ends."""
+
+        async def wait():
+            await gate
+
+        loop = asyncio.new_event_loop()
+        tasks = [loop.create_task(wait()) for _ in range(3)]
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        return tasks
+
+
+@pytest.mark.parametrize("how", ["relay", "relay_twice"])
+def test_handlers_that_await_each_other_never_use_up_the_threads(
+    house: House, how: str
+) -> None:
+    leaf = [house.spawn(Blocker)] if how == "relay_twice" else []
+    chain = [house.spawn(Awaiter) for _ in range(20)]
+    assert getattr(chain[0], how)(*leaf, *chain[1:]).get(30) == "end"
+
+
+def most_at_once(house: House) -> int:
+    """Have many handlers run; how many of them did at once, at most."""
+    lock, running, most, event = threading.Lock(), [0], [0], threading.Event()
 
     class Greedy(Process):
         @blocking
@@ -130,7 +176,30 @@ def test_no_more_handlers_run_at_once_than_there_are_threads(house: House) -> No
 
     greedy = [house.spawn(Greedy) for _ in range(10)]
     syncmany([g.run() for g in greedy], timeout=30)
-    assert most[0] == 2
+    return most[0]
+
+
+def test_several_waits_at_once_give_up_one_place(house: House) -> None:
+    leaf, others = house.spawn(Blocker), [house.spawn(Awaiter) for _ in range(5)]
+    assert others[0].relay_twice(leaf, *others[1:]).get(30) == "end"
+    assert most_at_once(house) == 2
+
+
+def test_a_handler_that_ends_before_its_waits_gives_up_one_place(house: House) -> None:
+    gate = house.do(Deferred, house.world.scheduler)
+    left = [house.spawn(Awaiter).leave_waits(gate).get(30) for _ in range(3)]
+    try:
+        assert most_at_once(house) == 2
+    finally:
+        for task in itertools.chain(*left):
+            task._log_destroy_pending = False
+            task.get_coro().close()
+    assert most_at_once(house) == 2
+    gate.set(None)
+
+
+def test_no_more_handlers_run_at_once_than_there_are_threads(house: House) -> None:
+    assert most_at_once(house) == 2
 
 
 def test_a_killed_handler_that_got_no_thread_yet_never_runs(house: House) -> None:
@@ -273,8 +342,8 @@ def test_work_is_refused_when_the_last_thread_waits_itself(
     def waits() -> None:
         start_no_more(monkeypatch)
         threads.submit(refused.append, threading.get_ident)
-        threads.release()
-        threads.take()
+        with slot_released():
+            pass
         ran.set()
 
     threads.submit(refuse, waits)

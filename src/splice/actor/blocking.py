@@ -1,8 +1,9 @@
 """Threads: the pool on which ``@blocking`` handlers run.
 
-A thread that waits for a promise gives up its place for that time, so handlers that wait for each
-other can never use up the pool.  Where no thread can be started (too many in the OS process, or
-the interpreter ends) and none will be free, work is refused instead of waiting for ever.
+A thread that waits for a promise, or whose own asyncio loop awaits one, gives up its place for that
+time, so handlers that wait for each other can never use up the pool.  Where no thread can be
+started (too many in the OS process, or the interpreter ends) and none will be free, work is refused
+instead of waiting for ever.
 """
 
 from __future__ import annotations
@@ -57,16 +58,20 @@ class Threads:
             self._work.clear()
             self._changed.notify_all()
 
-    def release(self) -> None:
-        """Give up the current thread's place; see `splice.actor.context.Slot`."""
+    def give_up(self, place: _Place) -> None:
+        """Let others have `place` while something is waited for there."""
         with self._changed:
-            self._running -= 1
-            self._serve_one_more()
+            place.waits += 1
+            if place.waits == 1 and not place.is_over:
+                self._running -= 1
+                self._serve_one_more()
 
-    def take(self) -> None:
-        """Take a place again; the limit may be passed for a moment, nobody waits here."""
+    def take_again(self, place: _Place) -> None:
+        """Note the end of a wait; the limit may be passed for a moment, nobody waits here."""
         with self._changed:
-            self._running += 1
+            place.waits -= 1
+            if place.waits == 0 and not place.is_over:
+                self._running += 1
 
     def _serve_one_more(self) -> None:
         if len(self._work) <= self._idle:
@@ -92,12 +97,14 @@ class Threads:
             self._work.popleft().refuse(error)
 
     def _serve(self) -> None:
-        set_slot(self)
         while (work := self._next()) is not None:
+            place = _Place(self)
+            set_slot(place)
             work.function(*work.args)
             del work
             with self._changed:
-                self._running -= 1
+                place.is_over = True
+                self._running -= not place.waits  # else it is given up already
                 self._idle += 1
 
     def _next(self) -> _Work | None:
@@ -109,3 +116,30 @@ class Threads:
             self._idle -= 1
             self._running += 1
             return self._work.popleft()
+
+
+class _Place:
+    """The place of one piece of work among those that run; see `splice.actor.context.Slot`.
+
+    Coroutines on a loop of its thread may wait for several things at once, and the garbage
+    collector may end what is left of such waits later, on any thread.
+
+    Attributes:
+        waits: how many things are waited for there.
+        is_over: the work is done; waits that have outlived it count no more.
+    """
+
+    __slots__ = ("_threads", "is_over", "waits")
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self.waits = 0
+        self.is_over = False
+
+    def release(self) -> None:
+        """Give it up for one more wait."""
+        self._threads.give_up(self)
+
+    def take(self) -> None:
+        """Take it again when that was the last."""
+        self._threads.take_again(self)

@@ -240,13 +240,13 @@ class on_behalf_of:  # noqa: N801 - reads as a statement
 
 
 class Slot(Protocol):
-    """The place of a pool's thread, to be given up while it waits."""
+    """The place of a pool's thread, to be given up while it waits; several waits may overlap."""
 
     def release(self) -> None:
-        """Give it up."""
+        """Give it up, unless it is given up already."""
 
     def take(self) -> None:
-        """Take it again."""
+        """Take it again, when the last wait is over."""
 
 
 _slot = threading.local()

@@ -128,7 +128,8 @@ def _stand_by(
     scheduler = promise.scheduler
     scheduler.post(_register, promise, waiter, handler)
     try:
-        yield from waiter.future
+        with slot_released():
+            yield from waiter.future
     finally:
         if promise.state == PENDING:  # refused, or the awaiting task was cancelled
             scheduler.post(_forget, promise, waiter, handler)
