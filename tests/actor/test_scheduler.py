@@ -195,6 +195,20 @@ def _worker() -> Any:
     return current_worker()
 
 
+def test_the_sleep_of_a_killed_process_leaves_no_timer(world: World) -> None:
+    class Sleepy(Process):
+        def nap(self):
+            world.scheduler.sleep(_worker(), 86400)
+
+    sleeper = world.spawn(Sleepy)
+    sleeper.nap().add_done_callback(lambda done: done.exception())
+    world.settle()
+    assert len(world.scheduler.timers.pending()) == 1
+    world.kill(sleeper)
+    world.settle()
+    assert world.scheduler.timers.pending() == []
+
+
 def test_several_schedulers_live_on_one_loop() -> None:
     one = World()
     two = World(one.loop)

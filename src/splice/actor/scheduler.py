@@ -20,6 +20,7 @@ import time
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from weakref import WeakValueDictionary
@@ -414,9 +415,10 @@ class Scheduler:
         if self.is_closed:  # as in `_park`
             time.sleep(seconds)
             return
-        wake_up = Promise(self)
-        self.timers.after(seconds, wake_up.resolve, None)
-        self._park(worker, wake_up, None)
+        with suppress(
+            TimeoutError
+        ):  # as a wait: the timer of a killed one goes with it
+            self._park(worker, Promise(self), seconds)
 
     # ---- the end: see `splice.actor.closing`
 
