@@ -20,7 +20,7 @@ from splice import (
     syncmany,
 )
 from splice.config import Config
-from splice.errors import NodeLost
+from splice.errors import NodeLost, ProcessStopped
 from splice.testing.simulation import Simulation
 from splice.uri import url
 
@@ -48,6 +48,18 @@ class Clerk(Process):
         finally:
             self.notes.append("awake")
         return "rested"
+
+    async def spill(self, how: str) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            raise ValueError(how)
+
+    async def linger(self, seconds: float) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(seconds)
 
     @blocking
     def read(self, gate: str) -> str:
@@ -209,6 +221,53 @@ def test_a_cancelled_far_message_is_no_failure_to_report(
     assert sim.run(one, scenario)
     gc.collect()
     assert [r.getMessage() for r in caplog.records] == []
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+@pytest.mark.parametrize("how", ["cancelled", "killed"])
+def test_what_the_clean_up_of_a_handler_that_was_given_up_raises_is_logged(
+    sim: Simulation, caplog: pytest.LogCaptureFixture, how: str, is_far: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=(two if is_far else one).address)
+        promise = clerk.spill(how)
+        runtime.sleep(1)
+        if how == "cancelled":
+            assert promise.cancel()
+        else:
+            runtime.kill(clerk)
+        error = promise.exception()
+        runtime.sleep(1)
+        return error
+
+    error = sim.run(one, scenario)
+    assert type(error) is (Cancelled if how == "cancelled" else ProcessStopped)
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        ".spill failed when its outcome was settled already"
+    )
+    assert record.exc_info is not None
+    assert repr(record.exc_info[1]) == f"ValueError('{how}')"
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_cancelled_handler_that_is_still_at_work_is_known_by_its_name(
+    sim: Simulation, is_far: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> Any:
+        clerk = runtime.spawn(Clerk, sp_dest=(two if is_far else one).address)
+        promise = clerk.linger(5)
+        runtime.sleep(1)
+        verdict = promise.cancel()
+        during = runtime.info(clerk).handler
+        runtime.sleep(6)
+        return verdict, during, runtime.info(clerk).handler
+
+    assert sim.run(one, scenario) == (True, "linger", None)
 
 
 def test_a_message_kept_for_a_name_of_a_young_node_is_taken_back(

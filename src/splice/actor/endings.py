@@ -25,7 +25,7 @@ from greenlet import GreenletExit, getcurrent
 
 from splice.actor.context import Ended, Worker, context_of
 from splice.actor.promise import PENDING, TAKEN_OUT, Promise, Tell
-from splice.errors import Exit, ProcessKilled, ProcessStopped, shown
+from splice.errors import Cancelled, Exit, ProcessKilled, ProcessStopped, shown
 from splice.log import logger
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def failed(cell: Cell, message: Promise, error: BaseException) -> None:
         raise error
     if message.target is not cell:  # a handler of an earlier life is unwound
         _reject_at_hand(message, "killed")
+        _note_late(message, error)
     elif isinstance(error, Exit):
         finish(cell, error.reason)
         if message.state == PENDING:
@@ -74,6 +75,9 @@ def finished(
 ) -> None:
     """Take back a process whose handler went on elsewhere."""
     if cell.has_ended or message.target is not cell:
+        # threads fail in many ways when their node ends: those that wait for it, for one
+        if error is not None and not cell.scheduler.is_closing:
+            _note_late(message, error)
         return
     if error is not None:
         failed(cell, message, error)
@@ -289,16 +293,29 @@ def abandon(cell: Cell) -> None:
 
 
 def report(message: Promise, error: Exception) -> None:
-    """Answer `message` with an error; for a tell it is logged."""
+    """Answer `message` with an error; where nobody waits for that any more it is logged."""
     if message.state == PENDING:
         message.reject(error)
     elif type(message) is Tell:
         report_unasked(message, error)
+    else:
+        _note_late(message, error)
 
 
 def report_unasked(message: Promise, error: BaseException) -> None:
     """Log the failure of a message that nobody waits for."""
     _log.error("%s failed, and nobody asked", message.describe(), exc_info=error)
+
+
+def _note_late(message: Promise, error: BaseException) -> None:
+    """Log what a handler raised that was given up: mostly, its clean-up has failed."""
+    # that it was cancelled is no news, and the end of a generator no failure
+    if isinstance(error, Exception) and not isinstance(
+        error, Cancelled | CoroutineEnded
+    ):
+        error.__traceback__ = _users_part(error.__traceback__)
+        text = "%s failed when its outcome was settled already"
+        _log.error(text, message.describe(), exc_info=error)
 
 
 def _reject_at_hand(message: Promise, reason: Any) -> None:

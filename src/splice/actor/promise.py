@@ -337,7 +337,9 @@ class Promise:
         # else too late, or a promise of it; or the debtor has settled it while cancelling
         if done is True and self.state == PENDING:
             what = self.describe()
-            self.handler, self.args, self.kwargs = None, (), None
+            self.args, self.kwargs = (), None
+            if self.next is not TAKEN_OUT:  # else it is at work, under its name
+                self.handler = None
             self.reject(Cancelled(f"{what} was cancelled"))
             self.look()
         verdict.settle(done)
