@@ -315,6 +315,78 @@ def test_a_mailbox_never_holds_more_than_its_limit_of_near_messages(
         assert [n for which, n in clerk.numbers if which == name] == list(range(50))
 
 
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_cancelled_message_leaves_its_place_in_a_full_mailbox(
+    sim: Simulation, is_far: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+    place = two if is_far else one
+    narrow = asleep(sim, one, place, Narrow)
+
+    def scenario() -> Any:
+        full = [narrow.take(number) for number in range(10)]
+        runtime.sleep(1)
+        assert [promise.cancel() for promise in full[:3]] == [True] * 3
+        before = runtime.node.loop.time()
+        for number in range(10, 13):
+            narrow.take(number)
+        took = runtime.node.loop.time() - before
+        runtime.sleep(1)
+        return took, runtime.info(narrow).mailbox
+
+    took, mailbox = sim.run(one, scenario)
+    assert (took < 1, mailbox, record(place).mail()) == (True, 10, 10)
+    begin(sim, one, "flood", narrow, 5, b"")
+    sim.advance(1)
+    # one of another node sends what it can until it is told
+    assert record(place).mail() == (15 if is_far else 10)
+    record(place).object.awake.set(None)
+    sim.advance(5)
+    assert record(place).object.numbers == [*range(3, 13), *range(5)]
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_sender_that_waits_for_room_goes_on_when_a_message_is_cancelled(
+    sim: Simulation, is_far: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+    place = two if is_far else one
+    narrow = asleep(sim, one, place, Narrow)
+    full = sim.run(one, lambda: [[narrow.take(number) for number in range(10)]])[0]
+    sim.advance(1)
+    begin(sim, one, "flood", narrow, 5, b"")
+    sim.advance(1)
+    sim.run(one, lambda: [promise.cancel() for promise in full[:2]])
+    sim.advance(1)
+    assert record(one, "flooder").object.sent == (5 if is_far else 2)
+    record(place).object.awake.set(None)
+    sim.advance(5)
+    assert record(place).object.numbers == [*range(2, 10), *range(5)]
+
+
+def test_a_mailbox_that_was_full_of_cancelled_messages_gets_a_gate_nevertheless(
+    sim: Simulation,
+) -> None:
+    one = sim.node()
+    narrow = asleep(sim, one, one, Narrow)
+
+    def fill() -> None:
+        for _ in range(3):
+            for promise in [narrow.take(-1) for _ in range(9)]:
+                promise.cancel()
+        for number in range(10):
+            tell(narrow.take, number)
+
+    sim.run(one, fill)
+    flood = begin(sim, one, "flood", narrow, 20, b"")
+    sim.advance(1)
+    assert (record(one).mail(), record(one, "flooder").object.sent) == (10, 0)
+    record(one).object.awake.set(None)
+    sim.advance(1)
+    assert flood.get() == 20
+    assert record(one).object.numbers == [*range(10), *range(20)]
+
+
 def test_a_timer_does_not_wait_for_room_and_its_message_fails(
     sim: Simulation, caplog: pytest.LogCaptureFixture
 ) -> None:

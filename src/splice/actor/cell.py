@@ -151,10 +151,11 @@ class Cell:
         return False
 
     def mail(self) -> int:
-        """Count the messages in the mailbox."""
+        """Count the messages in the mailbox that will be handled: none that was cancelled."""
         count, message = 0, self.head
         while message is not None:
-            count, message = count + 1, message.next
+            count += message.handler is not None
+            message = message.next
         return count
 
     def stopped_error(self, message: Promise) -> ProcessStopped:

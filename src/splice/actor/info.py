@@ -124,11 +124,12 @@ def _doing(cell: Cell, where: url | None) -> ProcessInfo:
 
 
 def count_mail(cell: Cell) -> int:
-    """Count the messages in a mailbox, from any thread."""
+    """Count the messages in a mailbox that were not cancelled, from any thread."""
     count, message = 0, cell.head
     # one that is taken out meanwhile leads nowhere
     while message is not None and message is not TAKEN_OUT:
-        count, message = count + 1, message.next
+        count += message.handler is not None
+        message = message.next
     return count
 
 

@@ -120,8 +120,14 @@ class LimitedCell(Cell):
         return room
 
     def mail(self) -> int:
-        """Count the messages in the mailbox."""
+        """Count the messages in the mailbox that will be handled, without the gate."""
         return super().mail() - (self.gate is not None)
+
+    def cancel_message(self, message: Promise, is_begun_too: bool) -> bool:
+        """Prevent or stop the handling of `message`; False when it is too late."""
+        if self.gate is not None:
+            self.scheduler.post(self._open_gate)  # when its place is free
+        return super().cancel_message(message, is_begun_too)
 
     def ready_from_anywhere(self) -> Promise:
         """Like `ready`.  Thread-safe."""
@@ -130,12 +136,21 @@ class LimitedCell(Cell):
         room: Promise = self.scheduler.call(self.ready)
         return room
 
+    def _open_gate(self) -> None:
+        """Let senders go on before its turn: a message was cancelled."""
+        gate = self.gate
+        if gate is not None and self.mail() < self.limit:
+            self.gate = gate.handler = None  # passed over, as those that were cancelled
+            gate.resolve(None)
+
     def _put_gate(self) -> None:
         """Put a gate where half of the messages are left behind it."""
         self.gate = gate = Promise(self, _GATE)
-        before = self.head
-        for _ in range(super().mail() - self.limit // 2 - 1):
-            before = before.next
+        before = ahead = self.head
+        for _ in range(self.limit // 2):
+            ahead = ahead.next
+        while ahead.next is not None:  # also past those that were cancelled
+            before, ahead = before.next, ahead.next
         gate.next = before.next
         before.next = gate
         if before is self.tail:
