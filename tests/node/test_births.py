@@ -246,6 +246,27 @@ def test_a_cancelled_far_spawn_is_no_failure_to_report(
     assert [r.getMessage() for r in caplog.records] == []
 
 
+def test_a_cancelled_spawn_fails_with_cancelled_near_and_far(
+    sim: Simulation, dest: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Asker(Process):
+        def ask(self) -> Any:
+            made = runtime.spawn_nowait(Slow, sp_id="born", sp_dest=dest)
+            forgotten = runtime.spawn_nowait(Slow, sp_dest=dest)
+            again = runtime.spawn_nowait(Slow, sp_dest=dest)
+            verdicts = made.cancel(), forgotten.cancel()
+            return verdicts, made.exception(), again.get().is_well().get()
+
+    verdicts, error, is_well = sim.run(
+        sim.one,  # type: ignore[attr-defined]
+        lambda: sync(runtime.spawn(Asker).ask()),
+    )
+    gc.collect()
+    assert (verdicts, type(error), is_well) == ((True, True), Cancelled, True)
+    assert str(error).endswith(" was cancelled")
+    assert caplog.records == []
+
+
 def test_a_spawn_from_a_thread_cannot_be_cancelled_once_its_constructor_runs() -> None:
     begun, go_on = Event(), Event()
 

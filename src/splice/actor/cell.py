@@ -143,7 +143,7 @@ class Cell:
         if message.next is not TAKEN_OUT:
             # still queued: the caller empties it, the scheduler skips it
             if message.handler is not None:
-                message.handler.withdrawn(self)
+                message.handler.withdrawn(self, message)
             return True
         runner = self.runner
         if getattr(runner, "message", None) is message:

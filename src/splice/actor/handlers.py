@@ -69,8 +69,8 @@ class Handler:
         """Settle a message that the process will never handle: it has ended."""
         bury(cell, message)
 
-    def withdrawn(self, cell: Cell) -> None:
-        """Take note that a message in the mailbox of `cell` was cancelled."""
+    def withdrawn(self, cell: Cell, message: Promise) -> None:
+        """Take note that `message`, in the mailbox of `cell`, is being cancelled."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

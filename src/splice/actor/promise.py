@@ -332,11 +332,10 @@ class Promise:
             is_begun_too: stop an async handler that is at work; else only one not begun.
         """
         cancel = getattr(self.target, "cancel_message", None)
-        is_open = self.state == PENDING
+        is_open, what = self.state == PENDING, self.describe()
         done: Any = is_open and (cancel is None or cancel(self, is_begun_too))
         # else too late, or a promise of it; or the debtor has settled it while cancelling
         if done is True and self.state == PENDING:
-            what = self.describe()
             self.args, self.kwargs = (), None
             if self.next is not TAKEN_OUT:  # else it is at work, under its name
                 self.handler = None

@@ -53,7 +53,8 @@ class _Construct(Handler):
         else:
             failed(cell, message, error)
 
-    def withdrawn(self, cell: Cell) -> None:
+    def withdrawn(self, cell: Cell, message: Promise) -> None:
+        message.handler = None  # so that the end leaves its outcome to who cancels it
         end(cell, "killed")
 
 
