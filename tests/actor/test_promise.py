@@ -340,6 +340,54 @@ def test_as_completed_says_so_asynchronously_too(world: World) -> None:
     world.run_async(story)
 
 
+def left_waiting(promise: Promise) -> bool:
+    return promise.waiter is not None
+
+
+def test_as_completed_that_is_dropped_early_leaves_no_waiter_behind(
+    world: World,
+) -> None:
+    clerk, sleeper = world.spawn(Clerk), world.spawn(Sleeper)
+
+    def story() -> list[bool]:
+        stop, waits = clerk.hold(), []
+        for _ in range(3):
+            for done in as_completed([stop, sleeper.nap(1)]):
+                assert done is not stop
+                break
+            sleeper.nap(0).get()
+            waits.append(left_waiting(stop))
+        return waits
+
+    assert world.run(story) == [False] * 3
+
+
+def test_as_completed_that_is_too_late_leaves_no_waiter_behind(world: World) -> None:
+    clerk, sleeper = world.spawn(Clerk), world.spawn(Sleeper)
+
+    def story() -> bool:
+        stop = clerk.hold()
+        with pytest.raises(TimeoutError):
+            list(as_completed([stop], timeout=1))
+        sleeper.nap(0).get()
+        return left_waiting(stop)
+
+    assert not world.run(story)
+
+
+def test_as_completed_that_is_dropped_leaves_what_others_wait_for(world: World) -> None:
+    clerk, sleeper = world.spawn(Clerk), world.spawn(Sleeper)
+
+    def story() -> list[bool]:
+        stop = clerk.hold()
+        kept = as_completed([stop])
+        next(iter(as_completed([stop, sleeper.nap(1)])))
+        clerk.open()
+        return [done is stop for done in kept]
+
+    assert world.run(story) == [True]
+
+
 def test_as_completed_of_nothing_is_empty() -> None:
     assert list(as_completed([])) == []
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import builtins
 from _thread import get_ident
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+from weakref import ref
 
 from splice.actor.context import current_cell
 from splice.actor.promise import ERROR, PENDING, VALUE, Promise
@@ -113,28 +114,22 @@ class as_completed:  # noqa: N801 - used as a function, as those of asyncio and 
         self._left = len(parts)
         self._timeout = timeout = timeout_of(timeout)
         self._until = None if timeout is None or not parts else self._now() + timeout
-        self._settled: deque[Promise] = deque()
-        self._news = Promise(self._home)
-        for part in parts:
-            part.add_waiter_threadsafe(self)
+        self._arrivals = _Arrivals(self._home, parts)
 
-    def settled(self, promise: Promise) -> None:
-        """Take note of a settled promise; see `splice.actor.waiters.Waiter`."""
-        if get_ident() != self._home.thread:
-            self._home.post(self.settled, promise)
-            return
-        self._settled.append(promise)
-        # the new one first: whoever is told of this one shall find the next in its place
-        news, self._news = self._news, Promise(self._home)
-        news.resolve(None)
+    def __del__(self) -> None:
+        arrivals = getattr(self, "_arrivals", None)  # None: the constructor failed
+        if arrivals is not None and arrivals.has_more:
+            # posted: a finalizer runs anywhere, also in the middle of the engine
+            self._home.post(arrivals.close)
 
     def __iter__(self) -> Iterator[Promise]:
         return self
 
     def __next__(self) -> Promise:
         while self._left:
-            news = self._news  # before the look at the queue, so that nothing is missed
-            if self._settled:
+            # before the look at the queue, so that nothing is missed
+            news = self._arrivals.news
+            if self._arrivals.settled:
                 return self._take()
             try:
                 news.get(self._remaining())
@@ -147,8 +142,8 @@ class as_completed:  # noqa: N801 - used as a function, as those of asyncio and 
 
     async def __anext__(self) -> Promise:
         while self._left:
-            news = self._news
-            if self._settled:
+            news = self._arrivals.news
+            if self._arrivals.settled:
                 return self._take()
             await self._wait_async(news)
         raise StopAsyncIteration
@@ -164,7 +159,7 @@ class as_completed:  # noqa: N801 - used as a function, as those of asyncio and 
 
     def _take(self) -> Promise:
         self._left -= 1
-        return self._settled.popleft()
+        return self._arrivals.settled.popleft()
 
     def _now(self) -> float:
         return self._home.loop.time()
@@ -177,6 +172,58 @@ class as_completed:  # noqa: N801 - used as a function, as those of asyncio and 
             f"{self._left} of {self._count} promises were not settled within "
             f"{self._timeout} s"
         )
+
+
+class _Arrivals:
+    """The settled ones of many promises, in that order; filled on the thread of their home.
+
+    It stands among the waiters, and not the iterator: so that one is let go when it is dropped.
+
+    Attributes:
+        settled: those that the iterator has not given yet.
+        news: settled with the next of them.
+    """
+
+    __slots__ = ("_home", "_pending", "news", "settled")
+
+    def __init__(self, home: Scheduler, parts: list[Promise]) -> None:
+        self._home = home
+        self.settled: deque[Promise] = deque()
+        self.news = Promise(home)
+        waiters = [_Part(self, index) for index in range(len(parts))]
+        self._pending = {
+            index: (_way_to(part), waiters[index]) for index, part in enumerate(parts)
+        }
+        for part, waiter in zip(parts, waiters, strict=True):
+            part.add_waiter_threadsafe(waiter)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether some are not settled."""
+        return bool(self._pending)
+
+    def take(self, index: int, part: Promise) -> None:
+        if get_ident() != self._home.thread:
+            self._home.post(self.take, index, part)
+            return
+        self._pending.pop(index, None)
+        self.settled.append(part)
+        # the new one first: whoever is told of this one shall find the next in its place
+        news, self.news = self.news, Promise(self._home)
+        news.resolve(None)
+
+    def close(self) -> None:
+        """Wait for the others no longer; thread of their home."""
+        pending, self._pending = self._pending, {}
+        for way, waiter in pending.values():
+            part = way()
+            if part is not None:
+                part.drop_waiter_threadsafe(waiter)
+
+
+def _way_to(part: Promise) -> Callable[[], Promise | None]:
+    """Return what gives `part`, and keeps no Deferred from being thrown away."""
+    return (lambda: part) if part.can_close_ring else ref(part)
 
 
 class _Gathering:
@@ -213,11 +260,11 @@ class _Gathering:
 
 
 class _Part:
-    """One of the gathered promises."""
+    """One of the promises that are brought together."""
 
     __slots__ = ("_gathering", "_index")
 
-    def __init__(self, gathering: _Gathering, index: int) -> None:
+    def __init__(self, gathering: _Gathering | _Arrivals, index: int) -> None:
         self._gathering = gathering
         self._index = index
 
