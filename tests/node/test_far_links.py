@@ -211,6 +211,27 @@ def test_two_far_processes_are_linked_by_their_own_nodes(sim):
     assert sim.run(one, scenario) == "bored"
 
 
+@pytest.mark.parametrize("link_first", ["two", "three"])
+def test_a_link_of_two_far_processes_is_taken_back_whichever_is_named_first(link_first):
+    simulation = Simulation(seed=2, jitter=0.5)
+    one, two, three = (simulation.node() for _ in range(3))
+
+    def scenario():
+        pair = [runtime.spawn(Member, sp_dest=node.address) for node in (two, three)]
+        if link_first == "three":
+            pair.reverse()
+        links = set()
+        for _ in range(10):
+            runtime.link(*pair)
+            runtime.unlink(*reversed(pair))
+            runtime.sleep(5.0)
+            links.update(*(runtime.info(proc).links for proc in pair))
+        return links
+
+    assert simulation.run(one, scenario) == set()
+    simulation.close()
+
+
 def test_an_unlinked_process_lives_on(sim, two):
     one, other = two
 
