@@ -160,6 +160,25 @@ def test_a_stop_counts_as_done_when_the_process_ends_for_another_reason_first(
     assert clerk.note(1).exception().reason == "bored"
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stop_counts_as_done_when_its_clean_up_hook_is_cut_off_by_a_kill(
+    world: World, gate: Deferred, is_async: bool
+) -> None:
+    class Slow(Process):
+        def sp_terminate(self, reason):
+            gate.get()
+
+    class SlowAsync(Process):
+        async def sp_terminate(self, reason):
+            await gate
+
+    slow = world.spawn(SlowAsync if is_async else Slow)
+    stopped = world.stop(slow)
+    world.settle()
+    world.kill(slow)
+    assert world.wait(stopped) is None
+
+
 def test_a_process_can_be_stopped_before_its_constructor_has_run(world: World) -> None:
     made = world.spawn_nowait(Clerk, name="clerk")
     cell = world.scheduler.directory.get("clerk")

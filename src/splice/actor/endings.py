@@ -319,7 +319,11 @@ def _note_late(message: Promise, error: BaseException) -> None:
 
 
 def _reject_at_hand(message: Promise, reason: Any) -> None:
-    if message.state == PENDING:
+    if message.state != PENDING:
+        return
+    if message.handler is not None and message.handler.is_stop:
+        message.resolve(None)  # its clean-up hook was at it: what was wanted
+    else:
         message.reject(
             ProcessStopped(
                 f"{message.describe()} did not finish: the process ended ({shown(reason)})",

@@ -54,6 +54,9 @@ class Handler:
     is_mail: ClassVar[bool] = True
     """Whether its messages are for whoever bears the name, and wait while a process restarts."""
 
+    is_stop: ClassVar[bool] = False
+    """Whether its messages are for the end of the process, and any end of it answers them."""
+
     def __init__(
         self, name: str, function: Callable[..., Any] | None, *, is_plain: bool
     ) -> None:

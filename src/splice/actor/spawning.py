@@ -63,6 +63,7 @@ class _Stop(Handler):
 
     __slots__ = ()
     is_mail = False
+    is_stop = True
 
     def start(self, scheduler: Scheduler, cell: Cell, message: Promise) -> bool:
         (reason,) = message.args

@@ -262,7 +262,10 @@ def join(node: Node, one: Any, other: Any, how: str) -> None:
 def _join_far(node: Node, one: Remote, other: Remote, how: str) -> None:
     """Have two far processes joined by the node of one; if that is not reached, by the other's."""
     if other.url.address < one.url.address:
-        one, other = other, one  # in either order by the same node, or two calls would race
+        one, other = (
+            other,
+            one,
+        )  # in either order by the same node, or two calls would race
 
     def told(told: Promise) -> None:
         if told.exception() is not None:
