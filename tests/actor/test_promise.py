@@ -510,8 +510,7 @@ def test_a_long_chain_can_be_waited_for_by_a_handler_and_thrown_away(
     world.wait(world.stop(clerk))
     assert isinstance(waiting.exception(), ProcessStopped)
     gc.collect()
-    [record] = caplog.records  # the last of the chain has failed, and nobody looked
-    assert "nobody looked at the failure" in record.message
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("before", range(DEEPEST - 3, DEEPEST + 3))

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from splice import Process, runtime
+from splice import Deferred, Process, runtime, sync, tell
+from splice.node.dead_letters import DeadLetter
 from splice.node.node import Node
 from splice.testing.simulation import Simulation
 
@@ -26,6 +27,38 @@ class SlowAsync(Process):
 
     async def sp_terminate(self, reason: Any) -> None:
         await asyncio.sleep(60)
+
+
+class Leaf(Process):
+    """Answers when it is told to, or fails with its node."""
+
+    def __init__(self) -> None:
+        self.answer = Deferred()
+
+    def hold(self) -> Deferred:
+        return self.answer
+
+    def sleep(self) -> None:
+        runtime.sleep(3600)
+
+    def fail(self) -> None:
+        self.answer.fail(ValueError("late"))
+
+
+class Asker(Process):
+    """Waits for a leaf in one of the ways there are."""
+
+    def plain(self, leaf: Any, how: str) -> Any:
+        return sync(getattr(leaf, how)())
+
+    async def awaiting(self, leaf: Any, how: str) -> Any:
+        return await getattr(leaf, how)()
+
+    async def in_a_task(self, leaf: Any, how: str) -> Any:
+        async def ask() -> Any:
+            return await getattr(leaf, how)()
+
+        return await asyncio.gather(ask(), ask())
 
 
 @pytest.fixture
@@ -89,3 +122,128 @@ class Killer(Process):
     def kill_later(self, proc: Any) -> None:
         runtime.sleep(1)
         runtime.kill(proc)
+
+
+@pytest.mark.parametrize("call", ["plain", "awaiting", "in_a_task"])
+@pytest.mark.parametrize("how", ["hold", "sleep"])
+def test_what_a_killed_handler_has_waited_for_may_fail_unseen(
+    sim: Simulation,
+    one: Node,
+    other: Node,
+    call: str,
+    how: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def scenario() -> None:
+        leaf = runtime.spawn(Leaf, sp_dest=other.address)
+        asker = runtime.spawn(Asker)
+        getattr(asker, call)(leaf, how).add_done_callback(lambda p: p.exception())
+        runtime.sleep(1)
+        runtime.kill(asker)
+        runtime.sleep(1)
+        runtime.kill(leaf)
+        runtime.sleep(1)
+
+    sim.run(one, scenario)
+    assert missed(caplog) == []
+
+
+@pytest.mark.parametrize("call", ["plain", "awaiting", "in_a_task"])
+def test_what_handlers_wait_for_at_the_end_of_their_node_may_fail_unseen(
+    sim: Simulation,
+    one: Node,
+    other: Node,
+    call: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def scenario() -> None:
+        leaf = runtime.spawn(Leaf, sp_dest=other.address)
+        for _ in range(10):
+            asker = runtime.spawn(Asker)
+            asked = getattr(asker, call)(leaf, "hold")
+            asked.add_done_callback(lambda p: p.exception())
+        runtime.sleep(1)
+
+    sim.run(one, scenario)
+    one.close()
+    sim.advance(1)
+    assert missed(caplog) == []
+    assert "was not heard" not in caplog.text
+
+
+def test_killed_handlers_leave_nothing_at_what_they_have_waited_for(
+    sim: Simulation, one: Node
+) -> None:
+    def scenario() -> Any:
+        answer = Deferred()
+        for _ in range(100):
+            asker = runtime.spawn(Waiting)
+            asker.wait(answer).add_done_callback(lambda p: p.exception())
+            runtime.sleep(0)
+            runtime.kill(asker)
+        runtime.sleep(1)
+        return answer.waiter
+
+    left = sim.run(one, scenario)
+    assert not isinstance(left, list) or len(left) == 1
+
+
+class Waiting(Process):
+    """Waits for what it is given."""
+
+    def wait(self, promise: Any) -> Any:
+        return promise.get()
+
+
+def test_a_failure_is_missed_where_the_handler_has_given_up_waiting(
+    sim: Simulation, one: Node, other: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    def scenario() -> None:
+        leaf = runtime.spawn(Leaf, sp_dest=other.address)
+        assert runtime.spawn(Hasty).ask(leaf).get() == "too late"
+        runtime.stop(leaf)
+        runtime.sleep(1)
+
+    sim.run(one, scenario)
+    assert len(missed(caplog)) == 1
+
+
+class Hasty(Process):
+    """Waits for a second."""
+
+    async def ask(self, leaf: Any) -> str:
+        try:
+            async with asyncio.timeout(1):
+                await leaf.hold()
+        except TimeoutError:
+            return "too late"
+        return "in time"
+
+
+def test_a_tell_that_a_killed_handler_has_waited_for_is_a_dead_letter_all_the_same(
+    sim: Simulation, one: Node
+) -> None:
+    letters: list[DeadLetter] = []
+    one.dead_letters.listen(letters.append)
+    two = sim.node()
+
+    def scenario() -> None:
+        leaf = runtime.spawn(Leaf, sp_dest=two.address)
+        teller = runtime.spawn(Teller)
+        sim.network.cut(one.address, two.address)
+        teller.tell(leaf).add_done_callback(lambda p: p.exception())
+        runtime.sleep(1)
+        runtime.kill(teller)
+        runtime.sleep(120)
+
+    sim.run(one, scenario)
+    gc.collect()
+    sim.advance(1)
+    assert [letter.handler for letter in letters] == ["fail"]
+
+
+class Teller(Process):
+    """Tells, and waits until that is delivered."""
+
+    def tell(self, leaf: Any) -> None:
+        tell(leaf.fail).get()

@@ -159,6 +159,17 @@ def current_elsewhere() -> Elsewhere | None:
     return runner if is_here is not None and is_here() else None
 
 
+def is_ended_here(handler: Elsewhere | None) -> bool:
+    """Tell whether the process has ended whose async code is running here.
+
+    Args:
+        handler: what was `current_elsewhere` when the code began to wait.
+    """
+    # that process may have another life by now, and `handler` belongs to a ghost then
+    owner: Any = current_cell() if handler is None else handler.message.target
+    return owner is not None and owner.has_ended
+
+
 def frames_from(frame: FrameType | None) -> Iterator[FrameType]:
     """Yield `frame` and those that called it, innermost first."""
     while frame is not None:

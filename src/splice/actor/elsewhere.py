@@ -24,6 +24,7 @@ from splice.actor.context import (
     Elsewhere,
     Worker,
     current_elsewhere,
+    is_ended_here,
     is_on_loop,
     slot_released,
 )
@@ -100,7 +101,7 @@ def stand_by(promise: Promise) -> Generator[Any, None, None]:
         if handler is not None:
             handler.waiting = None
         if promise.state == PENDING:  # the awaiting task was cancelled
-            promise.drop_waiter_threadsafe(waiter)
+            promise.drop_waiter_threadsafe(waiter, is_ended_here(handler))
 
 
 def _is_at_home(handler: Elsewhere | None, thread: int) -> bool:

@@ -18,6 +18,7 @@ Node's thread only.
 
 from __future__ import annotations
 
+from _thread import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,14 @@ from greenlet import GreenletExit, getcurrent
 
 from splice.actor.context import Ended, Worker, context_of
 from splice.actor.promise import PENDING, TAKEN_OUT, Promise, Tell
-from splice.errors import Cancelled, Exit, ProcessKilled, ProcessStopped, shown
+from splice.errors import (
+    Cancelled,
+    CoroutineEnded,
+    Exit,
+    ProcessKilled,
+    ProcessStopped,
+    shown,
+)
 from splice.log import logger
 
 if TYPE_CHECKING:
@@ -271,6 +279,13 @@ def kill(cell: Cell, reason: Any = "killed") -> None:
     elif hasattr(runner, "is_here"):
         _reject_at_hand(runner.message, reason)
         runner.cancel()
+
+
+def given_up(promise: Promise, why: str) -> ProcessKilled:
+    """Make what unwinds a killed handler that waits for `promise`, whose end is no news then."""
+    if promise.nobody is not None and promise.scheduler.thread == get_ident():
+        promise.add_waiter(promise.nobody)
+    return ProcessKilled(why)
 
 
 def _unwind(worker: Worker, message: Promise) -> None:

@@ -23,9 +23,8 @@ from splice.actor.elsewhere import block, stand_by
 from splice.actor.process import Process
 from splice.actor.rings import check_ring
 from splice.actor.waiters import ERROR as ERROR
-from splice.actor.waiters import PENDING as PENDING
-from splice.actor.waiters import VALUE as VALUE
 from splice.actor.waiters import (
+    NOBODY,
     Callback,
     Follow,
     FutureWaiter,
@@ -37,6 +36,8 @@ from splice.actor.waiters import (
     hand_on,
     wake,
 )
+from splice.actor.waiters import PENDING as PENDING
+from splice.actor.waiters import VALUE as VALUE
 from splice.errors import Cancelled, CannotWait, DeadlockError, TimeoutError
 from splice.seconds import timeout_of
 
@@ -82,6 +83,7 @@ class Promise:
     )
 
     can_close_ring: ClassVar[bool] = True
+    nobody: ClassVar[Any] = NOBODY
 
     def __init__(
         self,
@@ -123,9 +125,7 @@ class Promise:
         try:
             raise self.error()
         finally:
-            del (
-                self
-            )  # else error, traceback, this frame and the promise would be a ring
+            del self  # else error, traceback, frame and promise would be a ring
 
     result = get
 
@@ -162,10 +162,7 @@ class Promise:
     def cancel_nowait(self) -> Promise:
         """Like `cancel`, and return a promise of True or False at once."""
         verdict = Promise(self.scheduler)
-        if get_ident() == self.scheduler.thread:
-            self.call_off(verdict)
-        else:
-            self.scheduler.post(self.call_off, verdict)
+        self._there(self.call_off, verdict)
         return verdict
 
     def then(self, function: Callable[[Any], Any]) -> Promise:
@@ -365,28 +362,32 @@ class Promise:
         else:
             scheduler.post(self.add_waiter, waiter)
 
-    def drop_waiter(self, waiter: Waiter | Worker) -> None:
-        """Forget `waiter`; node's thread only."""
+    def drop_waiter(self, waiter: Waiter | Worker, is_killed: bool = False) -> None:
+        """Forget `waiter`; to one that was killed the outcome is no news; node's thread only."""
+        nobody = self.nobody if is_killed else None
         if self.waiter is waiter:
-            self.waiter = None
+            self.waiter = nobody
         elif type(self.waiter) is list and waiter in self.waiter:
             self.waiter.remove(waiter)
-            if not self.waiter:
-                self.waiter = None
+            self.waiter = self.waiter or nobody
 
-    def drop_waiter_threadsafe(self, waiter: Waiter) -> None:
+    def drop_waiter_threadsafe(self, waiter: Waiter, is_killed: bool = False) -> None:
         """Forget `waiter`, from any thread."""
-        scheduler = self.scheduler
-        if get_ident() == scheduler.thread:
-            self.drop_waiter(waiter)
+        self._there(self.drop_waiter, waiter, is_killed)
+
+    def _there(self, function: Callable[..., None], *args: Any) -> None:
+        """Call ``function(*args)`` on the node's thread."""
+        if get_ident() == self.scheduler.thread:
+            function(*args)
         else:
-            scheduler.post(self.drop_waiter, waiter)
+            self.scheduler.post(function, *args)
 
 
 class Tell(Promise):
     """A message that nobody is answered for: its promise is that of delivery."""
 
     __slots__ = ()
+    nobody: ClassVar[None] = None  # what was not delivered is a dead letter
 
     def unseen(self, error: BaseException) -> Unseen:
         """Return what makes a dead letter of it: it was not delivered."""

@@ -23,11 +23,11 @@ from __future__ import annotations
 from _thread import get_ident
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from splice.actor.context import Worker
 from splice.actor.lines import Call, call_of, ring_text
-from splice.actor.waiters import PENDING, Callback
+from splice.actor.waiters import NOBODY, PENDING
 from splice.errors import DeadlockError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def take_back(promise: Promise) -> None:
     """
     if promise.waiter is not None or promise.scheduler.thread != get_ident():
         return
-    promise.add_waiter(_NOBODY)
+    promise.add_waiter(NOBODY)  # what it was refused for is no news to anybody
     to_do = [promise]
     while to_do:
         waited = to_do.pop()
@@ -142,9 +142,6 @@ class Wait:
     runner: Any
     handlers: list[Promise]
 
-
-_NOBODY: Final = Callback(lambda _: None)
-"""Waits for what a refused wait was for: how that ends is no news to anybody."""
 
 _Step = tuple[Wait, int]
 """A wait, and the index of the step before."""

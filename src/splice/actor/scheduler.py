@@ -32,7 +32,7 @@ from splice.actor.cell import Cell
 from splice.actor.closing import abandon, close, disown
 from splice.actor.context import Worker
 from splice.actor.directory import Directory
-from splice.actor.endings import failed, kill
+from splice.actor.endings import failed, given_up, kill
 from splice.actor.inbox import Inbox, call_into
 from splice.actor.promise import PENDING, TAKEN_OUT, VALUE, Promise
 from splice.actor.rings import check_ring
@@ -347,7 +347,7 @@ class Scheduler:
             worker.injected = error
             promise = worker.waiting
             if promise is not None:  # else its wait is over, and it goes on soon
-                promise.drop_waiter(worker)
+                promise.drop_waiter(worker, isinstance(error, ProcessKilled))
                 self.resume(worker, promise)
 
     # ---- waiting
@@ -370,7 +370,7 @@ class Scheduler:
             worker.credit -= 1
             self.run(target, worker, promise)
             if self.kills and worker.stack[-1].target.has_ended:
-                raise ProcessKilled(f"{worker.stack[-1].target} was killed")
+                raise given_up(promise, f"{worker.stack[-1].target} was killed")
             if promise.state != PENDING:
                 return
         self._park(worker, promise, timeout)
@@ -380,7 +380,7 @@ class Scheduler:
             promise.block(timeout)
             return
         if self.is_closing:
-            raise ProcessKilled("the node is shut down")
+            raise given_up(promise, "the node is shut down")
         timer = None
         if timeout is None:
             check_ring(worker, promise)

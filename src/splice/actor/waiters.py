@@ -229,6 +229,10 @@ class Callback:
             _log.exception("a done callback of %s failed", promise.describe())
 
 
+NOBODY: Final = Callback(lambda _: None)
+"""Stands where somebody has waited who does not any more: the outcome is no news to anybody."""
+
+
 class Then:
     """A function whose result settles another promise; on behalf of the process that gives it."""
 
