@@ -13,6 +13,7 @@ from splice.actor.process import Process
 from splice.actor.proxy import tell
 from splice.actor.supervisor import Supervisor
 from splice.errors import (
+    CannotWait,
     ChildExists,
     ChildRunning,
     DeadlockError,
@@ -1226,3 +1227,47 @@ def test_a_call_that_a_supervisor_refuses_is_no_failure_of_a_supervised_one(worl
         world.wait(shop.terminate_child("a"))
     assert world.wait(above.which_children())[0].proxy == shop
     assert world.wait(shop.count_children()).specs == 0
+
+
+class Agency(Supervisor):
+    """Administers its children where nothing can be waited for."""
+
+    async def do_async(self, what, arg, gate=None):
+        return getattr(self, what)(arg)
+
+    @blocking
+    def do_blocking(self, what, arg, gate=None):
+        return getattr(self, what)(arg)
+
+    def child_count(self, _):
+        return self.count_children().specs
+
+    def do_later(self, what, arg, gate):
+        return gate.then(lambda _: getattr(self, what)(arg))
+
+
+@pytest.mark.parametrize("what", ["start_child", "restart_child", "terminate_child"])
+@pytest.mark.parametrize("how", ["do_async", "do_blocking", "do_later"])
+def test_a_supervisor_that_cannot_wait_is_refused_before_anything_is_done(
+    world, how, what
+):
+    agency = world.spawn(Agency, children=[child(Clerk, "a", id="a")])
+    if what == "restart_child":
+        world.wait(agency.terminate_child("a"))
+    before = states(world, agency), len(world.scheduler.directory.cells())
+    gate = Deferred(world.scheduler)
+    arg = child(Clerk, id="b", sp_id="b") if what == "start_child" else "a"
+    done = getattr(agency, how)(what, arg, gate)
+    gate.set(None)
+    with pytest.raises(CannotWait, match=rf"Agency 1\.{what} waits.* plain handler"):
+        world.wait(done)
+    assert (states(world, agency), len(world.scheduler.directory.cells())) == before
+
+
+@pytest.mark.parametrize("how", ["do_async", "do_blocking"])
+def test_what_does_not_wait_can_be_called_anywhere_in_a_supervisor(world, how):
+    agency = world.spawn(Agency, children=[child(Clerk, "a", id="a")])
+    world.wait(agency.terminate_child("a"))
+    assert world.wait(getattr(agency, how)("child_count", None)) == 1
+    world.wait(getattr(agency, how)("delete_child", "a"))
+    assert states(world, agency) == []

@@ -38,7 +38,7 @@ from splice.actor.restart import (
 )
 from splice.actor.seat import abroad
 from splice.actor.supervised import Child
-from splice.errors import Exit
+from splice.errors import CannotWait, Exit
 from splice.log import logger
 from splice.uri import url
 
@@ -140,6 +140,7 @@ class Supervisor(Process):
 
         Raises:
             ChildExists: there is a child of that id, running or not.
+            CannotWait: called by the supervisor itself, and not in a plain handler.
         """
         is_spec = len(spec) == 1 and not kwargs and isinstance(spec[0], ChildSpec)
         if self._template is not None and not is_spec:
@@ -163,9 +164,11 @@ class Supervisor(Process):
         Raises:
             NoSuchChild: there is none of that id.
             ChildRunning: it runs, or is about to be restarted.
-            CannotWait: its own last handler, not at its end yet, has led to this call.
+            CannotWait: its own last handler, not at its end yet, has led to this call; or as
+                `start_child`.
         """
         found = self._family.stopped(id)
+        self._check_wait("restart_child")
         self._family.restart(found)
         return found.proxy
 
@@ -181,8 +184,10 @@ class Supervisor(Process):
 
         Raises:
             NoSuchChild: there is none of that id.
+            CannotWait: as `start_child`.
         """
         found = self._family.find(id)
+        self._check_wait("terminate_child")
         found.stop(will_return=False)
         self._give_up_on(found)
         if self._policy.is_simple or found.spec.restart == "temporary":
@@ -233,6 +238,7 @@ class Supervisor(Process):
         if key is None:
             key = self._family.new_key(spec.cls.__name__, self._numbers)
         self._family.check_new(key)
+        self._check_wait("start_child")
         if spec.significant and self._policy.auto_shutdown == "never":
             raise ValueError(
                 f"child {key!r} is significant, but auto_shutdown of its supervisor is 'never'"
@@ -240,6 +246,15 @@ class Supervisor(Process):
         made = Child(self._sp_cell, key, spec, self._has_ended)
         self._family.start(made)
         return made
+
+    def _check_wait(self, what: str) -> None:
+        """Raise CannotWait where a child cannot be waited for, before anything is done about it."""
+        worker = current_worker()
+        if worker is None or worker.callbacks:
+            raise CannotWait(
+                f"{self._sp_cell}.{what} waits for the child, and here nothing can; call it in a "
+                "plain handler of the supervisor"
+            )
 
     def _forget(self, found: Child) -> None:
         self._family.remove(found)
