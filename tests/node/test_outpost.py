@@ -19,6 +19,7 @@ from splice import (
     sync,
     tell,
 )
+from splice.actor.context import current_worker
 from splice.actor.seat import FarSeat
 from splice.errors import DeliveryError
 from splice.node.node import Node
@@ -927,3 +928,107 @@ def test_a_child_does_not_wait_for_one_that_is_restarted_after_it(
 
     assert sim.run(nodes[0], scenario) == 2
     assert any(line.startswith("ring: ") for line in LOG)
+
+
+# ---- a supervisor that gives way in a ring
+
+
+class Relay(Process):
+    """Asks in the name of another, on a node of its own."""
+
+    def ask(self, sup):
+        return sync(sup.count_children())
+
+
+class Curious(Clerk):
+    """Asks its supervisor, over a third node, in one of its constructors."""
+
+    lives = 0
+
+    def __init__(self, when, relay, sup):
+        type(self).lives += 1
+        if type(self).lives == when:
+            sync(relay.ask(sup))
+        super().__init__()
+
+
+class Busy(Supervisor):
+    """Has no direct call left, so its children are made on other workers than its own."""
+
+    intensity = 5
+
+    def start_child(self, *spec):
+        self._hurry()
+        return super().start_child(*spec)
+
+    def restart_child(self, id):  # noqa: A002 - as that of the class
+        self._hurry()
+        return super().restart_child(id)
+
+    @staticmethod
+    def _hurry():
+        current_worker().credit = 0
+
+
+def curious(when, relay, sup, node):
+    Curious.lives = 0
+    return child(Curious, when, relay, sup, id="c", sp_id="c", sp_dest=node)
+
+
+def test_a_far_child_whose_supervisor_gives_way_in_its_restart_lives_on(
+    sim, nodes, caplog
+):
+    two, three, one = nodes  # the greatest url is that of the supervisor
+
+    def scenario():
+        sup = runtime.spawn(Supervisor, sp_id="zsup", intensity=5)
+        relay = runtime.spawn(Relay, sp_dest=three.address)
+        clerk = sync(sup.start_child(curious(2, relay, sup, two.address)))
+        clerk.fail().exception()
+        runtime.sleep(30)
+        clerk.fail().exception()  # its next end is heard of as well
+        runtime.sleep(30)
+        return states(sup), sync(clerk.add()), Curious.lives
+
+    assert sim.run(one, scenario) == (["running"], 1, 3)
+    assert "could not be restarted" in caplog.text
+    assert "AttributeError" not in caplog.text
+
+
+def test_a_near_child_whose_supervisor_gives_way_in_its_restart_lives_on(sim, nodes):
+    two, _, one = nodes
+
+    def scenario():
+        sup = runtime.spawn(Busy, sp_id="zsup")
+        relay = runtime.spawn(Relay, sp_dest=two.address)
+        clerk = sync(sup.start_child(curious(2, relay, sup, None)))
+        sync(sup.terminate_child("c"))
+        with pytest.raises(DeadlockError):
+            sync(sup.restart_child("c"))
+        sync(sup.restart_child("c"))
+        clerk.fail().exception()  # its next end is heard of as well
+        runtime.sleep(30)
+        return states(sup), sync(clerk.add()), Curious.lives
+
+    assert sim.run(one, scenario) == (["running"], 1, 3)
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_child_whose_supervisor_gives_way_in_its_start_is_not_left(
+    sim, nodes, is_far
+):
+    two, three, one = nodes
+    where = two if is_far else one
+
+    def scenario():
+        sup = runtime.spawn(Busy, sp_id="zsup")
+        relay = runtime.spawn(Relay, sp_dest=three.address)
+        spec = curious(1, relay, sup, where.address if is_far else None)
+        with pytest.raises(DeadlockError):
+            sync(sup.start_child(spec))
+        runtime.sleep(30)
+        return infos(sup)
+
+    assert sim.run(one, scenario) == []
+    assert "Curious" not in processes(where)
+    assert where.scheduler.directory.get("c") is None

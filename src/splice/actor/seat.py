@@ -85,7 +85,7 @@ class Seat(Protocol):
         """Have it end, without waiting: its owner has ended."""
 
     def close(self) -> None:
-        """Give the seat up, whose child has ended."""
+        """Give the seat up, whose child has ended or was not seen made."""
 
 
 class NearSeat:
@@ -113,6 +113,7 @@ class NearSeat:
         self._on_end = on_end
         self.supervisor = supervisor or owner
         self._cell: Cell | None = None
+        self._making: Promise | None = None
         self._will_return = False
         self._sign: Promise | None = None
         self.is_running = False
@@ -164,15 +165,31 @@ class NearSeat:
         scheduler = self._owner.scheduler
         if spec.name is not None:
             _see_out_orphan(scheduler.directory.get(spec.name))
-        message = spawn(scheduler, spec.cls, spec.args, spec.kwargs, spec.name)
-        self._cell = message.target
+        making = spawn(scheduler, spec.cls, spec.args, spec.kwargs, spec.name)
+        self._making, self._cell = making, making.target
         extra_of(self.cell).keeper = self
-        message.get()
+        self._see_made()
         self._spec = spec.lasting
         self._runs()
 
     def restart(self) -> None:
         """Begin another life, when nothing of the last one runs any more."""
+        if self.cell.has_ended:
+            self._revive()
+        # else the wait for its constructor was refused once, and that has gone on
+        self._see_made()
+        self._runs()
+
+    def _see_made(self) -> None:
+        making = self._making
+        assert making is not None, "it has been ordered"
+        try:
+            making.get()
+        finally:
+            if making.done():
+                self._making = None  # an error may hold much
+
+    def _revive(self) -> None:
         cell, spec = self.cell, self._spec
         worker = current_worker()
         if worker is not None and any(m.target is cell for m in worker.stack):
@@ -184,10 +201,8 @@ class NearSeat:
             self._see_out_last_life(worker)
         if spec.name is not None and cell.runner.kept is None:
             cell.scheduler.directory.check_name(spec.name)
-        message = Promise(cell, CONSTRUCT, (spec.cls, spec.args, spec.kwargs))
-        revive(cell, message)
-        message.get()
-        self._runs()
+        self._making = Promise(cell, CONSTRUCT, (spec.cls, spec.args, spec.kwargs))
+        revive(cell, self._making)
 
     def _see_out_last_life(self, worker: Worker) -> None:
         """Wait until no handler of the last life stands on a stack any more.
@@ -248,7 +263,9 @@ class NearSeat:
             self.ending = depart(self.cell, "shutdown", self._spec.shutdown)
 
     def close(self) -> None:
-        """Nothing is left: the cell goes with its proxies."""
+        """End what was made in vain: the wait for its constructor was refused."""
+        if self._cell is not None and self.ending is None and not self._cell.has_ended:
+            kill(self._cell)
 
 
 def _see_out_orphan(cell: Cell | None) -> None:

@@ -63,6 +63,8 @@ class Outpost(Process):
 
     def again(self) -> None:
         """Begin another life of the child."""
+        if self._seat.is_running:
+            return  # it does by now: the supervisor could not wait for an earlier order
         self._end = _unseen()
         self._seat.restart()
 
