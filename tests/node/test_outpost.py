@@ -10,6 +10,7 @@ from splice import (
     ChildExists,
     DeadlockError,
     Exit,
+    NameTaken,
     NodeLost,
     Process,
     ProcessStopped,
@@ -1032,3 +1033,61 @@ def test_a_child_whose_supervisor_gives_way_in_its_start_is_not_left(
     assert sim.run(one, scenario) == []
     assert "Curious" not in processes(where)
     assert where.scheduler.directory.get("c") is None
+
+
+# ---- orphans whose node has not heard of the end of their supervisor
+
+
+@pytest.mark.parametrize("shutdown", [5.0, "kill"])
+@pytest.mark.parametrize("how", ["kill", "cut"])
+def test_a_restarted_supervisor_waits_for_an_orphan_that_does_not_know_yet(
+    sim, nodes, how, shutdown
+):
+    one, two, three = nodes
+
+    def scenario():
+        clerk = child(Clerk, sp_id="clerk", shutdown=shutdown, sp_dest=three.address)
+        low = child(Supervisor, id="low", sp_dest=two.address, children=[clerk])
+        top = runtime.spawn(Supervisor, children=[low])
+        runtime.sleep(1)
+        # the third node notices later than the first one
+        sim.network.cut(two.address, three.address)
+        lose(sim, one, two, how)
+        runtime.sleep(2 * LOSS)
+        sup = proxy_of(top, "low")
+        return address_of(sup), states(sup), sync(proxy_of(sup, "clerk").add())
+
+    assert sim.run(one, scenario) == (one.address, ["running"], 1)
+
+
+def test_a_name_that_a_child_of_another_far_supervisor_has_is_taken_all_the_same(
+    sim, nodes
+):
+    one, two, three = nodes
+
+    def scenario():
+        spec = child(Clerk, id="c", sp_id="till", sp_dest=three.address)
+        others = runtime.spawn(Supervisor, sp_dest=two.address)
+        sync(others.start_child(spec))
+        sup = runtime.spawn(Supervisor)
+        with pytest.raises(NameTaken):
+            sync(sup.start_child(spec))
+        return states(others), infos(sup)
+
+    assert sim.run(one, scenario) == (["running"], [])
+
+
+def test_a_name_that_a_child_of_a_supervisor_above_has_is_taken_all_the_same(
+    sim, nodes
+):
+    one, two, _ = nodes
+
+    def scenario():
+        clerk = child(Clerk, id="c", sp_id="till", sp_dest=two.address)
+        low = child(Supervisor, id="low", children=[clerk])
+        top = runtime.spawn(Supervisor, children=[clerk])
+        with pytest.raises(NameTaken):
+            sync(top.start_child(low))
+        return states(top)
+
+    assert sim.run(one, scenario) == ["running"]

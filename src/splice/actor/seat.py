@@ -146,6 +146,14 @@ class NearSeat:
             self._sign.add_done_callback(Promise.exception)
         return self._sign
 
+    def hear_of_supervisor(self) -> None:
+        """Wait until this node knows of the end of a far supervisor, if it has ended.
+
+        Its node may be lost, and others have noticed that before.
+        """
+        if self.ending is None and not self.supervisor.is_near:
+            abroad(self._owner).sign_of(self.supervisor).exception()
+
     # ---- Seat
 
     @property
@@ -271,6 +279,8 @@ class NearSeat:
 def _see_out_orphan(cell: Cell | None) -> None:
     """Wait for the end of a child of a supervisor that was killed: it still has its name."""
     keeper = None if cell is None or cell.extra is None else cell.extra.keeper
+    if isinstance(keeper, NearSeat):
+        keeper.hear_of_supervisor()
     ending: Promise | None = getattr(keeper, "ending", None)
     if cell is None or ending is None:
         return
@@ -290,6 +300,9 @@ class Abroad(Protocol):
 
     def watch(self, proc: Proxy) -> Promise:
         """Have the end of a process told; a promise of its `Down`."""
+
+    def sign_of(self, target: Any) -> Promise:
+        """Ask the node of a far process for a sign; a promise that fails when it is lost."""
 
 
 def abroad(owner: Cell) -> Abroad:

@@ -244,6 +244,11 @@ class Node:
         """Have the end of a process told; a promise of its `Down`."""
         return watch(self, proc._sp_target)
 
+    def sign_of(self, target: Any) -> Promise:
+        """Ask the node of a far process for a sign; a promise that fails when it is lost."""
+        sign: Promise = agent_at(self, target.url).ask(_INFO, (), None)
+        return sign
+
     # ---- what they do
 
     def info_of(self, cell: Cell) -> ProcessInfo:
@@ -419,6 +424,7 @@ def _settle_from(outcome: Promise, task: asyncio.Task[Any]) -> None:
 
 
 _STOP_FAR: Final = NamedHandler("stop")
+_INFO: Final = NamedHandler("info")
 
 
 def _proxy_type(class_name: str) -> type[Proxy]:
