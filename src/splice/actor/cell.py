@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from splice.actor.context import Ended, current_cell
 from splice.actor.endings import bury
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 
 
 _Url = url
+
+
+class Home(Protocol):
+    """What processes need from the node they live on."""
+
+    def url_of(self, cell: Cell) -> _Url:
+        """Return the url of a process."""
+
+    def stop(self, cell: Cell) -> Promise:
+        """Stop a process; a promise of its end."""
+
+    @property
+    def rebuild(self) -> Callable[[_Url, str], Any]:
+        """The function that other nodes unpickle its proxies with."""
 
 
 class Cell:

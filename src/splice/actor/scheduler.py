@@ -22,13 +22,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from weakref import WeakValueDictionary
 
 from greenlet import getcurrent
 
 from splice.actor.blocking import Threads
-from splice.actor.cell import Cell
+from splice.actor.cell import Cell, Home
 from splice.actor.closing import abandon, close, disown
 from splice.actor.context import Worker
 from splice.actor.directory import Directory
@@ -46,7 +46,6 @@ from splice.config import (
     RUN_SECONDS,
 )
 from splice.errors import ProcessKilled
-from splice.uri import url
 
 if TYPE_CHECKING:
     import asyncio
@@ -59,20 +58,6 @@ _PLAIN: Final = frozenset(
 RECURSION_LIMIT: Final = 3000
 """Frames of Python on one stack.  A direct call runs on top of its caller, so what each was
 allowed must suffice for both; three times the usual limit stays far below a thread's C stack."""
-
-
-class Home(Protocol):
-    """What processes need from the node they live on."""
-
-    def url_of(self, cell: Cell) -> url:
-        """Return the url of a process."""
-
-    def stop(self, cell: Cell) -> Promise:
-        """Stop a process; a promise of its end."""
-
-    @property
-    def rebuild(self) -> Callable[[url, str], Any]:
-        """The function that other nodes unpickle its proxies with."""
 
 
 class Scheduler:

@@ -62,7 +62,7 @@ class World:
         self.scheduler = Scheduler(self.loop, blocking_threads=blocking_threads)
         self.scheduler.home = self
 
-    # ---- splice.actor.scheduler.Home
+    # ---- splice.actor.cell.Home
 
     def url_of(self, cell: Cell) -> url:
         """Return the url of a process."""
