@@ -20,7 +20,7 @@ from splice.actor.promise import Promise
 from splice.actor.proxy import tell
 from splice.config import DIRECT_CREDIT, DIRECT_DEPTH, RUN_BUDGET
 from splice.errors import CannotWait, DeadlockError, ProcessStopped, TimeoutError
-from splice.testing.actors import World
+from splice.testing.actors import Actor, World
 
 VARIABLE: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -156,6 +156,69 @@ def test_a_wait_with_a_timeout_ends_in_time_though_the_callee_is_blocked(
     world.run(story)
     assert world.loop.time() - started == pytest.approx(0.05)
     gate.set()
+
+
+def test_a_direct_call_is_over_when_its_message_is_answered_with_a_promise(
+    world: World,
+) -> None:
+    assert wait_before_later_mail(world, Promise.get) == "rate later"
+
+
+def test_a_direct_call_for_what_is_made_of_an_answer_handles_no_later_mail(
+    world: World,
+) -> None:
+    answer = wait_before_later_mail(world, lambda rate: rate.then(str).get())
+    assert answer == "rate later"
+
+
+def test_no_direct_call_is_made_for_a_message_that_has_had_its_turn(
+    world: World,
+) -> None:
+    assert wait_before_later_mail(world, Promise.get, is_late=True) == "rate later"
+
+
+def wait_before_later_mail(world: World, wait: Any, *, is_late: bool = False) -> Any:
+    """Wait for what a broker has handed on; its next message waits for the asker's next step."""
+    bank, broker = world.spawn(Echo), world.spawn(Echo)
+    first, second = Deferred(world.scheduler), Deferred(world.scheduler)
+    world.loop.call_later(1, first.set, "rate")
+
+    def story() -> Any:
+        rate = broker.echo(bank.wait_for(first))
+        if is_late:
+            world.scheduler.sleep(_worker(), 0.1)
+        later = broker.wait_for(second)
+        answer = wait(rate)
+        second.set("later")
+        return f"{answer} {later.get()}"
+
+    promise = world.spawn(Actor).run(story)
+    world.settle()
+    world.loop.advance(2)
+    return promise.get()
+
+
+def _worker() -> Any:
+    return current_worker()
+
+
+def test_later_mail_of_one_that_has_handed_an_answer_on_closes_no_ring(
+    world: World,
+) -> None:
+    class User(Process):
+        def go(self, broker, bank, gate):
+            rate = broker.echo(bank.wait_for(gate))
+            back = broker.ask(self.sp_proxy)
+            return rate.get(), back
+
+        def echo(self, value):
+            return value
+
+    gate = Deferred(world.scheduler)
+    world.loop.call_later(1, gate.set, "rate")
+    answer = world.spawn(User).go(world.spawn(Echo), world.spawn(Echo), gate)
+    rate, back = world.wait(answer)
+    assert (rate, world.wait(back)) == ("rate", "end")
 
 
 def test_endless_direct_calls_do_not_starve_others(world: World) -> None:

@@ -60,6 +60,16 @@ def check_ring(goal: Any, promise: Promise) -> None:
         raise error
 
 
+def root_of(promise: Promise) -> Promise:
+    """Return what settles `promise` in the end: before each `then`, behind what was handed on."""
+    while promise.state == PENDING:
+        settled_by = promise.value
+        if settled_by is None or type(settled_by) is list:
+            break
+        promise = settled_by
+    return promise
+
+
 def take_back(promise: Promise) -> None:
     """Cancel what the wait for `promise`, which was refused, has asked for in vain.
 

@@ -35,7 +35,7 @@ from splice.actor.directory import Directory
 from splice.actor.endings import failed, given_up, kill
 from splice.actor.inbox import Inbox, call_into
 from splice.actor.promise import PENDING, TAKEN_OUT, VALUE, Promise
-from splice.actor.rings import check_ring
+from splice.actor.rings import check_ring, root_of
 from splice.actor.timers import Timers
 from splice.actor.waiters import WorkerAbroad, hand_on, wake
 from splice.config import (
@@ -227,7 +227,11 @@ class Scheduler:
     def run(  # noqa: C901, PLR0912, PLR0915 - a call more would cost a tenth of a message
         self, cell: Cell, worker: Worker, until: Promise | None
     ) -> None:
-        """Handle the mail of `cell` on `worker`: until `until` is settled, or the budget."""
+        """Handle the mail of `cell` on `worker`, within the budget.
+
+        Until `until` is settled, or has had its turn: it may be answered with a promise, and
+        what comes after it in the mailbox must not stand above who waits for that.
+        """
         stack = worker.stack
         depth = len(stack)
         contexts = worker.contexts
@@ -287,7 +291,10 @@ class Scheduler:
             self.budget = budget
             if not budget & 3 and self.loop.time() > self.deadline:
                 self.budget = budget = 0
-            if budget <= 0 or (until is not None and until.state != PENDING):
+            if budget <= 0 or (
+                until is not None
+                and (until.state != PENDING or until.next is TAKEN_OUT)
+            ):
                 break
         if cell.runner is worker:
             self.stand_down(cell)
@@ -343,17 +350,19 @@ class Scheduler:
         An idle process of this node is run on the spot (direct call), but not with a timeout: that
         could not unwind this wait from under the other's handler.
         """
-        target = promise.target
+        message = promise if promise.value is None else root_of(promise)
+        target = message.target
         if (
             timeout is None
             and target.is_near
             and target.runner is None
             and target.scheduler is self
+            and message.next is not TAKEN_OUT  # else its turn is over
             and len(worker.stack) < DIRECT_DEPTH
             and worker.credit > 0
         ):
             worker.credit -= 1
-            self.run(target, worker, promise)
+            self.run(target, worker, message)
             if self.kills and worker.stack[-1].target.has_ended:
                 raise given_up(promise, f"{worker.stack[-1].target} was killed")
             if promise.state != PENDING:
