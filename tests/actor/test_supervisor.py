@@ -1,5 +1,6 @@
 """Supervisors: start, stop, administration, restarts by kind and strategy, intensity, trees."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -1084,22 +1085,19 @@ class Passing(Clerk):
 
     def go_behind(self, asker, sup, gate):
         quietly(tell(asker.ask, sup, gate))
-        return asker.ready().get()
+        return asker.answer().get()
 
 
 class Asker(Process):
     def __init__(self):
-        self.error = None
+        self.told = None
 
     def ask(self, sup, gate):
         gate.get()
-        try:
-            sup.which_children().get()
-        except DeadlockError as error:
-            self.error = error
+        self.told = [found.id for found in sup.which_children().get()]
 
-    def ready(self):
-        return self.error
+    def answer(self):
+        return self.told
 
 
 class Slow(Process):
@@ -1116,8 +1114,22 @@ def soon(world: World, promise: Any) -> Any:
 
 
 @pytest.mark.parametrize("by", ["go", "go_behind"])
+def test_a_child_killed_under_what_it_has_called_is_restarted_at_once(world, by):
+    sup = world.spawn(Supervisor, children=[child(Passing, id="a")])
+    asker, gate = world.spawn(Asker), Deferred(world.scheduler)
+    one = proxy(world, sup, "a")
+    quietly(getattr(one, by)(asker, sup, gate))
+    world.settle()
+    world.kill(one)
+    assert soon(world, one.add()) == 1
+    assert states(world, sup) == [("a", "running")]
+    gate.set(None)
+    assert soon(world, asker.answer()) == ["a"]
+
+
+@pytest.mark.parametrize("by", ["go", "go_behind"])
 @pytest.mark.parametrize("is_first", [True, False], ids=["asked first", "asked last"])
-def test_what_a_killed_child_has_called_must_not_wait_for_its_supervisor(
+def test_what_a_killed_child_has_called_is_answered_by_its_supervisor(
     world, by, is_first
 ):
     sup = world.spawn(Supervisor, children=[child(Passing, id="a")])
@@ -1135,7 +1147,31 @@ def test_what_a_killed_child_has_called_must_not_wait_for_its_supervisor(
     world.loop.advance(0.1)
     busy.set(None)
     assert soon(world, one.add()) == 1
-    assert "Supervisor" in str(soon(world, asker.ready()))
+    assert soon(world, asker.answer()) == (["a", "b"] if is_first else ["a"])
+
+
+class Deaf(Clerk):
+    """Has a handler that its end does not stop."""
+
+    def go(self, asker, gate):
+        with suppress(ProcessKilled):
+            asker.hold(gate).get()
+
+
+def test_a_handler_that_outlives_its_process_leaves_the_mail_to_the_next_life(world):
+    sup = world.spawn(Supervisor, children=[child(Deaf, id="a")])
+    gates = [Deferred(world.scheduler) for _ in range(2)]
+    one = proxy(world, sup, "a")
+    quietly(one.go(world.spawn(Clerk), gates[0]))
+    world.settle()
+    world.kill(one)
+    world.loop.advance(0.1)
+    gates[0].set(None)
+    held, late = one.hold(gates[1]), one.add()
+    world.loop.advance(0.1)
+    assert not late.done()
+    gates[1].set("held")
+    assert (world.wait(held), world.wait(late)) == ("held", 1)
 
 
 class Early(Clerk):

@@ -864,17 +864,14 @@ class Passing(Clerk):
 
 class Asker(Process):
     def ask(self, sup):
-        runtime.sleep(1)
-        try:
-            self.told_of = sup.which_children().get()
-        except DeadlockError:
-            self.told_of = "a ring"
+        runtime.sleep(5)
+        self.told_of = len(sup.which_children().get())
 
     def told(self):
         return self.told_of
 
 
-def test_what_a_killed_child_has_called_must_not_wait_for_its_supervisor(sim, nodes):
+def test_a_far_child_killed_under_what_it_has_called_is_restarted_at_once(sim, nodes):
     one, two, _ = nodes
 
     def scenario():
@@ -884,10 +881,9 @@ def test_what_a_killed_child_has_called_must_not_wait_for_its_supervisor(sim, no
         clerk.go(asker, sup).add_done_callback(lambda went: went.exception())
         runtime.sleep(0.5)
         runtime.kill(clerk)
-        runtime.sleep(20)
-        return clerk.add().get(1), asker.told().get(1)
+        return clerk.add().get(1), len(sup.which_children().get(1)), asker.told().get()
 
-    assert sim.run(one, scenario) == (1, "a ring")
+    assert sim.run(one, scenario) == (1, 1, 1)
 
 
 URLS: dict[str, Any] = {}

@@ -233,7 +233,10 @@ def release(cell: Cell) -> None:
 
 
 def revive(cell: Cell, first: Promise) -> None:
-    """Begin another life of a process that has ended and `is_unwound`.
+    """Begin another life of a process that has ended.
+
+    What is left of the last one goes on beside it, as a process that has ended: a thread or a
+    task that is not over yet, and a handler that stands on a stack below what it has called.
 
     Args:
         first: its first message, which constructs it; the mail that has waited follows.
@@ -242,9 +245,9 @@ def revive(cell: Cell, first: Promise) -> None:
     assert type(ended) is Ended, "a process has one life at a time"
     if ended.kept is None:
         cell.scheduler.directory.add(cell)
-    at_hand = getattr(ended.runner, "message", None)
-    if at_hand is not None:  # a thread or a task that is not over yet
-        at_hand.target = cell.ghost()
+    for message in _at_hand(ended.runner):
+        if message.target is cell:
+            message.target = cell.ghost()
     cell.extra.lives += 1
     cell.runner = None
     cell.put(first)
@@ -299,12 +302,16 @@ def abandon(cell: Cell) -> None:
     """End a process whose node's loop is gone; nothing of it can be unwound any more."""
     runner = cell.runner
     end(cell, "shutdown")
-    at_hand = (
-        runner.stack if type(runner) is Worker else [getattr(runner, "message", None)]
-    )
-    for message in at_hand:
-        if message is not None:
-            _reject_at_hand(message, "shutdown")
+    for message in _at_hand(runner):
+        _reject_at_hand(message, "shutdown")
+
+
+def _at_hand(runner: Any) -> list[Promise]:
+    """Return the messages whose handlers `runner` runs; on a worker those of others as well."""
+    if type(runner) is Worker:
+        return runner.stack
+    message = getattr(runner, "message", None)
+    return [] if message is None else [message]
 
 
 def report(message: Promise, error: Exception) -> None:

@@ -291,13 +291,14 @@ class Scheduler:
             self.budget = budget
             if not budget & 3 and self.loop.time() > self.deadline:
                 self.budget = budget = 0
+            if cell.runner is not worker:
+                return  # it has ended, and another life of it may have begun
             if budget <= 0 or (
                 until is not None
                 and (until.state != PENDING or until.next is TAKEN_OUT)
             ):
                 break
-        if cell.runner is worker:
-            self.stand_down(cell)
+        self.stand_down(cell)
 
     def _watch_time(self) -> None:
         if not self.budget & 3 and self.loop.time() > self.deadline:

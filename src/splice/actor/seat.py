@@ -22,7 +22,7 @@ from splice.actor.context import Worker, current_worker
 from splice.actor.endings import is_unwound, kill, release, revive
 from splice.actor.handlers import NamedHandler
 from splice.actor.links import Down, extra_of
-from splice.actor.promise import PENDING, Promise
+from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class, tell
 from splice.actor.restart import comes_back
 from splice.actor.rings import check_ring
@@ -215,19 +215,19 @@ class NearSeat:
     def _see_out_last_life(self, worker: Worker) -> None:
         """Wait until no handler of the last life stands on a stack any more.
 
-        What it has called still stands above it, and is told if it would wait for us.
+        One that stands below what it has called is left there, for that may take any time.  What
+        it waits for itself, while it is unwound, it does not get if that waits for us.
         """
         cell = self.cell
         while not is_unwound(cell):
             last: Worker = cell.runner.runner
-            above = last.stack[[m.target for m in last.stack].index(cell) + 1 :]
-            try:
-                if above and above[0].state == PENDING:
-                    above[0].wait(None)
-                elif last.waiting is not None and not last.has_timeout:
+            if last.stack[-1].target is not cell:
+                return
+            if last.waiting is not None and not last.has_timeout:
+                try:
                     check_ring(worker, last.waiting)
-            except DeadlockError as error:
-                cell.scheduler.inject(last, error)
+                except DeadlockError as error:
+                    cell.scheduler.inject(last, error)
             cell.scheduler.sleep(worker, UNWINDING_SECONDS)
 
     def _runs(self) -> None:
