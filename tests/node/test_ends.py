@@ -94,6 +94,40 @@ except ValueError as error:
     assert run_program(script) == ("ValueError\n", "")
 
 
+# ---- clean-up hooks
+
+
+class Cashier(Process):
+    """Pays in what is left when it ends, and waits for the till."""
+
+    def __init__(self, till: Any) -> None:
+        self.till = till
+
+    async def go_home(self) -> None:
+        raise splice.Exit("tired", answer="bye")
+
+    def sp_terminate(self, reason: Any) -> None:
+        self.till.add(2).get()
+        self.till.add(3).get()
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_plain_hook_waits_for_another_node_when_an_async_handler_ends_its_process(
+    sim: Simulation, is_far: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> None:
+        till = runtime.spawn(Till, sp_dest=None if is_far else two.address)
+        cashier = runtime.spawn(Cashier, till, sp_dest=two.address if is_far else None)
+        down = runtime.monitor(cashier)
+        assert cashier.go_home().get() == "bye"
+        assert till.add(0).get() == 5
+        assert down.get().reason == "tired"
+
+    sim.run(one, scenario)
+
+
 # ---- nodes that are gone
 
 

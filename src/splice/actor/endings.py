@@ -4,8 +4,9 @@
 
     handler ─► returned ─► Promise.settle
             ─► raised ───► failed ─► an exception answers the caller, and ends the process
-                                     if that is linked or supervised: finish
-                                  ─► Exit, SystemExit … : finish ─► clean-up hook ─► end
+                             ▲       if that is linked or supervised: finish
+                             │    ─► Exit, SystemExit … : finish ─► clean-up hook ─► end
+               mailbox, if it ran in a task or a thread: on a worker the hook may wait
     kill ─────────────────────────────────────────────────────────────────────────► end
                                                                                  │
                                          links, monitors, supervisor ◄───────────┘
@@ -55,45 +56,37 @@ def failed(cell: Cell, message: Promise, error: BaseException) -> None:
         raise error
     if message.target is not cell:  # a handler of an earlier life is unwound
         _reject_at_hand(message, "killed")
-        _note_late(message, error)
-    elif isinstance(error, Exit):
-        finish(cell, error.reason)
+        note_late(message, error)
+        return
+    error.__traceback__ = _users_part(error.__traceback__)
+    if isinstance(error, ProcessKilled):
+        end(cell, "killed")
+    elif is_fatal(cell, error):
+        finish(cell, error.reason if isinstance(error, Exit) else error)
+    answer(message, error)
+
+
+def is_fatal(cell: Cell, error: BaseException) -> bool:
+    """Tell whether what a handler of `cell` has raised ends the process in order."""
+    if isinstance(error, Exception):
+        extra = cell.extra
+        # the end of a generator is an answer, but only of its own coroutine
+        is_answer = isinstance(error, getattr(type(cell.object), "sp_answers", ()))
+        return extra is not None and extra.fails and not is_answer
+    # SystemExit, KeyboardInterrupt and their like end the process, never the node
+    return not isinstance(error, ProcessKilled)
+
+
+def answer(message: Promise, error: BaseException) -> None:
+    """Settle `message` with what its handler raised."""
+    if isinstance(error, Exit):
         if message.state == PENDING:
             message.settle(error.answer)
     elif isinstance(error, Exception):
-        error.__traceback__ = _users_part(error.__traceback__)
-        extra = cell.extra
-        # the end of a generator is an answer, but only of its own coroutine
-        answers = getattr(type(cell.object), "sp_answers", ())
-        if extra is not None and extra.fails and not isinstance(error, answers):
-            finish(cell, error)
         report(message, error)
-    elif isinstance(error, ProcessKilled):
-        end(cell, "killed")
-        _reject_at_hand(message, "killed")
     else:
-        # SystemExit, KeyboardInterrupt and their like end the process, never the node
-        error.with_traceback(_users_part(error.__traceback__))
-        finish(cell, error)
-        _reject_at_hand(message, error)
-
-
-def finished(
-    cell: Cell, message: Promise, value: Any, error: BaseException | None
-) -> None:
-    """Take back a process whose handler went on elsewhere."""
-    if cell.has_ended or message.target is not cell:
-        # threads fail in many ways when their node ends: those that wait for it, for one
-        if error is not None and not cell.scheduler.is_closing:
-            _note_late(message, error)
-        return
-    if error is not None:
-        failed(cell, message, error)
-    elif message.state == PENDING:
-        message.settle(value)
-    message.args, message.kwargs = (), None
-    if not cell.has_ended:
-        cell.scheduler.stand_down(cell)
+        is_kill = isinstance(error, ProcessKilled)
+        _reject_at_hand(message, "killed" if is_kill else error)
 
 
 def finish(cell: Cell, reason: Any) -> None:
@@ -321,7 +314,7 @@ def report(message: Promise, error: Exception) -> None:
     elif type(message) is Tell:
         report_unasked(message, error)
     else:
-        _note_late(message, error)
+        note_late(message, error)
 
 
 def report_unasked(message: Promise, error: BaseException) -> None:
@@ -329,7 +322,7 @@ def report_unasked(message: Promise, error: BaseException) -> None:
     _log.error("%s failed, and nobody asked", message.describe(), exc_info=error)
 
 
-def _note_late(message: Promise, error: BaseException) -> None:
+def note_late(message: Promise, error: BaseException) -> None:
     """Log what a handler raised that was given up: mostly, its clean-up has failed."""
     # that it was cancelled is no news, and the end of a generator no failure
     if isinstance(error, Exception) and not isinstance(

@@ -15,9 +15,11 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-from splice.actor.context import context_of, frames_from
-from splice.actor.endings import bury, finished, report
-from splice.actor.promise import Promise
+from greenlet import getcurrent
+
+from splice.actor.context import Worker, context_of, frames_from
+from splice.actor.endings import answer, bury, failed, is_fatal, note_late, report
+from splice.actor.promise import PENDING, Promise
 from splice.errors import Cancelled, NoSuchHandler, SpliceError
 
 if TYPE_CHECKING:
@@ -265,6 +267,52 @@ class RunningThread:
         thread = self.thread
         here = None if thread is None else sys._current_frames().get(thread)
         return list(frames_from(here))
+
+
+class _Fail(Handler):
+    """Ends a process that has failed elsewhere: here, on a worker, its clean-up hook may wait."""
+
+    __slots__ = ()
+    is_mail = False
+
+    def start(self, scheduler: Scheduler, cell: Cell, message: Promise) -> bool:
+        """End the process as if its handler had run here."""
+        message.resolve(None)
+        failed_message, error = message.args
+        worker = getcurrent()
+        assert type(worker) is Worker
+        worker.stack[-1] = failed_message  # it is at hand again until the hook is done
+        failed(cell, failed_message, error)
+        return True
+
+    def left_over(self, cell: Cell, message: Promise) -> None:
+        """Answer for the handler: the process has ended for another reason since."""
+        message.resolve(None)
+        answer(*message.args)
+
+
+_FAIL: Final = _Fail("fail", None, is_plain=False)
+
+
+def finished(
+    cell: Cell, message: Promise, value: Any, error: BaseException | None
+) -> None:
+    """Take back a process whose handler went on elsewhere."""
+    if cell.has_ended or message.target is not cell:
+        # threads fail in many ways when their node ends: those that wait for it, for one
+        if error is not None and not cell.scheduler.is_closing:
+            note_late(message, error)
+        return
+    message.args, message.kwargs = (), None
+    if error is None:
+        if message.state == PENDING:
+            message.settle(value)
+    elif is_fatal(cell, error) and hasattr(cell.object, "sp_terminate"):
+        cell.put_first(Promise(cell, _FAIL, (message, error)))
+    else:
+        failed(cell, message, error)
+    if not cell.has_ended:
+        cell.scheduler.stand_down(cell)
 
 
 class NamedHandler(Handler):
