@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from tests.actor.conftest import House
 
 from splice.actor.deferred import Deferred
 from splice.actor.handlers import blocking
@@ -182,3 +185,106 @@ def test_what_a_handler_has_answered_is_not_lost_when_its_process_is_killed_befo
         world.loop._once()
     world.kill(guest)
     assert (promise.get(), seen) == ("bye", [])
+
+
+# ---- a hook that blocks
+
+
+class Blocker(Process):
+    """Cleans up on a thread."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+
+    def leave(self) -> None:
+        raise Exit("left")
+
+    @blocking
+    def sp_terminate(self, reason: Any) -> None:
+        self.call(reason)
+
+
+def test_a_blocking_hook_holds_nobody_up_and_a_stop_waits_for_it(house: House) -> None:
+    begun, leave = threading.Event(), threading.Event()
+
+    def call(reason: Any) -> None:
+        begun.set()
+        assert leave.wait(30)
+
+    log, blocker = house.spawn(Log), house.spawn(Blocker, call)
+    stopped = house.do(house.world.stop, blocker)
+    assert begun.wait(30)
+    assert log.all().get(30) == []
+    assert not stopped.done()
+    leave.set()
+    stopped.get(30)
+
+
+def test_a_blocking_hook_may_wait(house: House) -> None:
+    log = house.spawn(Log)
+    blocker = house.spawn(Blocker, lambda reason: log.add(reason).get(30))
+    house.do(house.world.stop, blocker, "enough").get(30)
+    assert log.all().get(30) == ["enough"]
+
+
+def test_the_blocking_hook_of_a_process_that_ends_itself_runs_after_its_end(
+    house: House,
+) -> None:
+    reasons: SimpleQueue[Any] = SimpleQueue()
+    leave = threading.Event()
+
+    def call(reason: Any) -> None:
+        assert leave.wait(30)
+        reasons.put(reason)
+
+    house.spawn(Blocker, call).leave().get(30)
+    leave.set()
+    assert reasons.get(timeout=30) == "left"
+
+
+@pytest.mark.parametrize("error", [ValueError("untidy"), StopIteration()])
+def test_a_blocking_hook_that_fails_is_logged_and_the_process_ends(
+    house: House, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    def call(reason: Any) -> None:
+        raise error
+
+    blocker = house.spawn(Blocker, call)
+    house.do(house.world.stop, blocker).get(30)
+    (record,) = caplog.records
+    assert record.getMessage() == f"sp_terminate of Blocker {blocker.sp_id} failed"
+
+
+def test_a_blocking_hook_does_not_begin_when_its_process_was_killed_before() -> None:
+    reasons: list[Any] = []
+    at_work, leave = threading.Event(), threading.Event()
+
+    def occupy(reason: Any) -> None:
+        at_work.set()
+        assert leave.wait(30)
+
+    with House(blocking_threads=1) as house:
+        one, two = (house.spawn(Blocker, call) for call in (occupy, reasons.append))
+        stop_one = house.do(house.world.stop, one)
+        assert at_work.wait(30)
+        stop_two = house.do(house.world.stop, two)
+        house.do(lambda: None)  # it waits for the thread now
+        house.do(house.world.kill, two)
+        house.do(lambda: None)  # its task is cancelled now
+        leave.set()
+        stop_one.get(30)
+        assert stop_two.done()
+    assert reasons == []
+
+
+def test_a_blocking_hook_runs_without_a_thread_where_none_can_be_started(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+
+    reasons: list[Any] = []
+    blocker = house.spawn(Blocker, reasons.append)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    house.do(house.world.stop, blocker, "enough").get(30)
+    assert reasons == ["enough"]

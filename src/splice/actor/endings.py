@@ -20,12 +20,13 @@ Node's thread only.
 from __future__ import annotations
 
 from _thread import get_ident
-from types import CoroutineType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit, getcurrent
 
-from splice.actor.context import Ended, Worker, context_of
+from splice.actor.cleaning import background, clean_up
+from splice.actor.context import Ended, Worker
 from splice.actor.promise import PENDING, TAKEN_OUT, Promise, Tell
 from splice.errors import (
     Cancelled,
@@ -38,16 +39,11 @@ from splice.errors import (
 from splice.log import logger
 
 if TYPE_CHECKING:
-    import asyncio
-
     from splice.actor.cell import Cell
 
 _log = logger("actor")
 
 _HERE = __name__.rpartition(".")[0]
-
-_tasks: set[asyncio.Task[None]] = set()
-"""Those that run clean-up hooks: a loop itself keeps no hold of its tasks."""
 
 
 def failed(cell: Cell, message: Promise, error: BaseException) -> None:
@@ -90,45 +86,11 @@ def answer(message: Promise, error: BaseException) -> None:
 
 
 def finish(cell: Cell, reason: Any) -> None:
-    """End a process in order: its clean-up hook runs first, one that awaits runs on after it."""
+    """End a process in order: its clean-up hook runs first, if not plain it runs on after it."""
     work = clean_up(cell, reason)
     if work is not None:
         background(cell, work)
     end(cell, reason)
-
-
-def clean_up(cell: Cell, reason: Any) -> CoroutineType[Any, Any, Any] | None:
-    """Call the clean-up hook of a process; of an ``async def`` one the work is returned."""
-    hook = getattr(cell.object, "sp_terminate", None)
-    work = None
-    if hook is not None:
-        try:
-            work = context_of(cell).run(hook, reason)
-        except BaseException:
-            # whatever it is, the process ends
-            _log.exception("sp_terminate of %s failed", cell)
-    return work if type(work) is CoroutineType else None
-
-
-def background(cell: Cell, work: CoroutineType[Any, Any, Any]) -> asyncio.Task[None]:
-    """Have the work of a clean-up hook done on the loop."""
-    loop = cell.scheduler.loop
-    task = loop.create_task(_cleaning(cell, work), context=context_of(cell))
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-    return task
-
-
-async def _cleaning(cell: Cell, work: CoroutineType[Any, Any, Any]) -> None:
-    from asyncio import CancelledError  # loaded with the loop
-
-    try:
-        await work
-    except CancelledError:
-        raise
-    except BaseException:
-        # whatever it is, neither the process nor the loop hangs on it
-        _log.exception("sp_terminate of %s failed", cell)
 
 
 def end(cell: Cell, reason: Any) -> None:

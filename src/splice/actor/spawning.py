@@ -12,7 +12,8 @@ from contextvars import Context
 from typing import Any, Final, cast
 
 from splice.actor.cell import Cell
-from splice.actor.endings import background, clean_up, end, failed, kill
+from splice.actor.cleaning import background, clean_up
+from splice.actor.endings import end, failed, kill
 from splice.actor.handlers import Handler, RunningTask
 from splice.actor.limited import limited_cell
 from splice.actor.process import Process

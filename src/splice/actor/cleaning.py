@@ -1,0 +1,91 @@
+"""Cleaning: calls the clean-up hooks of processes, ``sp_terminate``.
+
+::
+
+    plain      ─► here: on a worker, where it may wait; at the very end of a node on the loop
+    async def  ─► a task of the loop ◄─ a process that is stopped ends when it is done,
+    @blocking  ─► a thread for a task       one that ends itself does not wait for it
+
+Whatever a hook raises is logged, and the process ends.  Node's thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from splice.actor.context import context_of
+from splice.log import logger
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    from splice.actor.cell import Cell
+
+    _Work = CoroutineType[Any, Any, Any]
+
+_log = logger("actor")
+
+_tasks: set[asyncio.Task[None]] = set()
+"""Those that run clean-up hooks: a loop itself keeps no hold of its tasks."""
+
+
+def clean_up(cell: Cell, reason: Any) -> _Work | None:
+    """Call the clean-up hook of a process; of one that is not plain the work is returned."""
+    hook = getattr(cell.object, "sp_terminate", None)
+    if hook is None:
+        return None
+    call = partial(_call, cell, hook, reason)
+    is_blocking = getattr(hook, "__splice_blocking__", False)
+    work = _on_thread(cell, call) if is_blocking else call()
+    return work if type(work) is CoroutineType else None
+
+
+def background(cell: Cell, work: _Work) -> asyncio.Task[None]:
+    """Have the work of a clean-up hook done on the loop."""
+    loop = cell.scheduler.loop
+    task = loop.create_task(_cleaning(cell, work), context=context_of(cell))
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+def _call(cell: Cell, hook: Callable[[Any], Any], reason: Any) -> Any:
+    try:
+        return context_of(cell).run(hook, reason)
+    except BaseException:
+        # whatever it is, the process ends
+        _log.exception("sp_terminate of %s failed", cell)
+
+
+async def _cleaning(cell: Cell, work: _Work) -> None:
+    from asyncio import CancelledError  # loaded with the loop
+
+    try:
+        await work
+    except CancelledError:
+        raise
+    except BaseException:
+        # whatever it is, neither the process nor the loop hangs on it
+        _log.exception("sp_terminate of %s failed", cell)
+
+
+async def _on_thread(cell: Cell, call: Callable[[], Any]) -> None:
+    """Have a ``@blocking`` hook called on a thread, unless this is cancelled before one is free."""
+    from asyncio import wrap_future  # loaded with the loop
+    from concurrent.futures import Future  # 8 ms that few programs need
+
+    done: Future[None] = Future()
+    run = partial(_settle, done, call)
+    # at the end of the interpreter no thread can be started, and nobody is held up any more
+    cell.scheduler.threads.submit(lambda _: run(), run)
+    await wrap_future(done)
+
+
+def _settle(done: Future[None], call: Callable[[], Any]) -> None:
+    if done.set_running_or_notify_cancel():
+        call()
+        done.set_result(None)
