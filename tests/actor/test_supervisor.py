@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from splice.actor.childspec import ChildCounts, child
-from splice.actor.combine import sync
+from splice.actor.combine import gather, sync
 from splice.actor.deferred import Deferred
 from splice.actor.handlers import blocking
 from splice.actor.process import Process
 from splice.actor.proxy import tell
 from splice.actor.supervisor import Supervisor
+from splice.config import DIRECT_DEPTH
 from splice.errors import (
     CannotWait,
     ChildExists,
@@ -1224,6 +1225,119 @@ def test_what_a_killed_child_has_called_does_not_wait_for_one_restarted_after_it
     world.loop.advance(0.1)
     gate.set(None)
     assert soon(world, sup.count_children()).active == 2
+
+
+class Registered(Process):
+    """Asks another process in its constructor, or later, by each kind of handler."""
+
+    def __init__(self, other=None):
+        if other is not None:
+            other.add().get()
+
+    def ask(self, other):
+        return other.add().get()
+
+    async def ask_async(self, other):
+        return await other.add()
+
+
+class Secondhand(Process):
+    def __init__(self, middleman, how, other):
+        getattr(middleman, how)(other).get()
+
+
+class Link(Process):
+    """Leaves no room on its stack for a direct call, if there are enough of them."""
+
+    def call(self, others, sup, spec):
+        if others:
+            return others[0].call(others[1:], sup, spec).get()
+        return sup.start_child(spec).get()
+
+
+def in_ring_by_end(
+    world: World, cls: type, *args: Any, depth: int = 0
+) -> tuple[Any, Any, Any]:
+    """Have a child end with kept mail, for which its supervisor waits over another child."""
+    sup = world.spawn(Supervisor, children=[child(Clerk, id="a")])
+    one, gate = proxy(world, sup, "a"), Deferred(world.scheduler)
+    quietly(one.hold(gate))
+    world.settle()
+    first, *others = [world.spawn(Link) for _ in range(depth + 1)]
+    started = first.call(others, sup, child(cls, *args, one, id="b"))
+    quietly(started)
+    world.settle()
+    gate.fail(ValueError("broken"))
+    world.loop.advance(0.1)
+    assert started.done()
+    return sup, one, started.exception()
+
+
+@pytest.mark.parametrize("depth", [0, DIRECT_DEPTH - 2])
+def test_a_ring_that_the_end_of_a_child_closes_is_found(world, depth):
+    sup, one, error = in_ring_by_end(world, Registered, depth=depth)
+    assert isinstance(error, DeadlockError)
+    assert "Registered" in str(error)
+    assert states(world, sup) == [("a", "running")]
+    assert soon(world, one.add()) == 1
+    classes = [type(c.object).__name__ for c in world.scheduler.directory.cells()]
+    assert classes.count("Registered") == 0
+
+
+@pytest.mark.parametrize("how", ["ask", "ask_async"])
+def test_a_ring_over_others_that_the_end_of_a_child_closes_is_found(world, how):
+    middleman = world.spawn(Registered)
+    sup, one, error = in_ring_by_end(world, Secondhand, middleman, how)
+    assert isinstance(error, DeadlockError)
+    assert states(world, sup) == [("a", "running")]
+    assert soon(world, getattr(middleman, how)(one)) == 1
+
+
+def test_one_that_is_stopped_while_it_waits_for_a_child_that_ends_is_told(world):
+    specs = [child(Clerk, id="a"), child(Registered, id="b", shutdown=None)]
+    sup = world.spawn(Supervisor, children=specs)
+    one, other = (proxy(world, sup, each) for each in "ab")
+    quietly(one.hold(Deferred(world.scheduler)))
+    world.settle()
+    asked = other.ask_async(one)
+    world.settle()
+    stopped = sup.terminate_child("b")
+    world.settle()
+    world.kill(one)
+    assert soon(world, stopped) is None
+    assert isinstance(asked.exception(), DeadlockError)
+    assert states(world, sup) == [("a", "running"), ("b", "stopped")]
+
+
+class Collecting(Supervisor):
+    def collect(self, ask, others, one):
+        return gather([getattr(each, ask)(one) for each in others]).get()
+
+
+@pytest.mark.parametrize("how", ["ask", "ask_async"])
+def test_all_rings_that_the_end_of_one_child_closes_are_found(world, how):
+    sup = world.spawn(Collecting, children=[child(Clerk, id="a")])
+    one, gate = proxy(world, sup, "a"), Deferred(world.scheduler)
+    quietly(one.hold(gate))
+    world.settle()
+    asked = sup.collect(how, [world.spawn(Registered) for _ in range(3)], one)
+    quietly(asked)
+    world.loop.advance(0.1)
+    gate.fail(ValueError("broken"))
+    world.settle()
+    assert isinstance(asked.exception(), DeadlockError)
+    assert soon(world, one.add()) == 1
+
+
+def test_a_supervisor_that_waits_for_a_handler_that_fails_waits_in_no_ring(world):
+    sup = world.spawn(Stubborn, children=[child(Clerk, id="a")])
+    one, gate = proxy(world, sup, "a"), Deferred(world.scheduler)
+    held = sup.hold(one.hold(gate))
+    world.settle()
+    gate.fail(ValueError("broken"))
+    world.settle()
+    assert isinstance(held.exception(), ValueError)
+    assert soon(world, one.add()) == 1
 
 
 class Shop(Supervisor):

@@ -56,6 +56,10 @@ class Clerk(Process):
         runtime.sleep(seconds)
         return self.add()
 
+    def nap_and_fail(self, seconds):
+        runtime.sleep(seconds)
+        raise ValueError("broken")
+
     def sp_terminate(self, reason):
         LOG.append(f"-{self.label}")
 
@@ -1087,3 +1091,29 @@ def test_a_name_that_a_child_of_a_supervisor_above_has_is_taken_all_the_same(
         return states(top)
 
     assert sim.run(one, scenario) == ["running"]
+
+
+class Registered(Process):
+    """Asks another process in its constructor."""
+
+    def __init__(self, other):
+        self.count = other.add().get()
+
+
+@pytest.mark.parametrize("asker", range(4), ids=PLACES)
+@pytest.mark.parametrize("ended", range(4), ids=PLACES)
+def test_a_ring_that_the_end_of_a_child_closes_is_found(sim, nodes, ended, asker):
+    def scenario():
+        where = [None, *(node.address for node in nodes)]
+        sup = runtime.spawn(Supervisor)
+        one = sync(sup.start_child(child(Clerk, id="a", sp_dest=where[ended])))
+        failed = one.nap_and_fail(1)
+        runtime.sleep(0.1)  # it has begun, so nobody calls it directly
+        spec = child(Registered, one, id="b", sp_dest=where[asker])
+        with pytest.raises(DeadlockError):
+            sup.start_child(spec).get(10)
+        assert isinstance(failed.exception(), ValueError)
+        assert one.add().get(5) == 1
+        return states(sup)
+
+    assert sim.run(nodes[0], scenario) == ["running"]

@@ -9,7 +9,8 @@
 `far_ends` is for rings over several nodes, which `splice.node.prober` finds: it says where the
 waits of one node lead to another.
 
-Mail that waits for the next life of a process is held up by the supervisor that shall restart it.
+Mail that waits for the next life of a process is held up by the supervisor that shall restart it;
+so the end of a process can close a ring, too.
 
 A wait with a timeout closes no ring, it ends by itself; neither does one for a `Deferred`, which
 anybody may settle.  The timeout of an async handler (``asyncio.timeout``, a scope of anyio) is only
@@ -51,13 +52,42 @@ def check_ring(goal: Any, promise: Promise) -> None:
     is_idle = getattr(promise.target, "runner", None) is None
     if is_idle and promise.value is None and promise is not goal:
         return  # its debtor waits for nobody: the ordinary case
-    ring = _find(goal, promise)
-    if ring and (timed := _timed_tasks(promise.scheduler.loop)):
-        ring = [] if _is_timed(goal, timed) else _find(goal, promise, timed)
-    if ring:
-        error = DeadlockError(ring_text(ring))
+    ring = _closed(goal, promise)
+    if ring is not None:
+        error = DeadlockError(_text(ring, goal))
         take_back(promise)
         raise error
+
+
+def check_standing(goal: Any) -> None:
+    """Break the rings in which `goal` waits by now, if it does.
+
+    What is owed to others changes hands when a process ends whose mail waits for another life: its
+    supervisor owes it then, which may wait already.  Who waits for that gets the error, as it would
+    if it asked now.
+
+    Args:
+        goal: the new debtor: a worker, an async or blocking handler, or anything else.
+    """
+    while (promise := _waiting(goal)) is not None and promise.state == PENDING:
+        ring = _closed(goal, promise)
+        if not ring:
+            return
+        last = ring[-2] if len(ring) > 1 else ring[-1]
+        refuse(last.runner, DeadlockError(_text(ring, goal)))
+
+
+def refuse(runner: Any, error: DeadlockError) -> None:
+    """Raise `error` in the wait of `runner`, and take back what it has asked for in vain."""
+    promise = runner.waiting
+    if type(runner) is Worker:
+        runner.scheduler.inject(runner, error)
+    else:
+        waiter = runner.waiter
+        promise.drop_waiter(waiter)
+        runner.waiting = runner.waiter = None
+        waiter.refuse(error)
+    take_back(promise)
 
 
 def root_of(promise: Promise) -> Promise:
@@ -108,8 +138,26 @@ def _is_timed(runner: Any, timed: Collection[Any]) -> bool:
     return bool(timed) and getattr(runner, "task", None) in timed
 
 
-def _find(goal: Any, promise: Promise, timed: Collection[Any] = ()) -> list[Call]:
-    """Search from `promise` through debtors and what they wait for; the handlers passed.
+def _waiting(runner: Any) -> Promise | None:
+    """Return what `runner` waits for without a timeout."""
+    if getattr(runner, "has_timeout", False):
+        return None
+    waiting: Promise | None = getattr(runner, "waiting", None)
+    return waiting
+
+
+def _closed(goal: Any, promise: Promise) -> list[Wait] | None:
+    """Return the waits from `promise` to `goal`, of which none ends by itself, or None."""
+    ring = _find(goal, promise)
+    if ring is not None and (timed := _timed_tasks(promise.scheduler.loop)):
+        return None if _is_timed(goal, timed) else _find(goal, promise, timed)
+    return ring
+
+
+def _find(
+    goal: Any, promise: Promise, timed: Collection[Any] = ()
+) -> list[Wait] | None:
+    """Search from `promise` through debtors and what they wait for; the waits passed, or None.
 
     Those who run in one of the tasks `timed` wait for nobody.
     """
@@ -119,7 +167,7 @@ def _find(goal: Any, promise: Promise, timed: Collection[Any] = ()) -> list[Call
     while to_do:
         waited, before = to_do.pop()
         if waited is goal:
-            return _calls(steps, before) or [(waited.describe(), "this node", "")]
+            return _way(steps, before)
         if waited.state != PENDING:
             continue
         settled_by = waited.value
@@ -130,14 +178,14 @@ def _find(goal: Any, promise: Promise, timed: Collection[Any] = ()) -> list[Call
         handlers, runner, following = _debtor(waited)
         if runner is goal:
             steps.append((Wait(runner, handlers), before))
-            return _calls(steps, len(steps) - 1)
+            return _way(steps, len(steps) - 1)
         if following is None or _is_timed(runner, timed):
             continue
         if id(runner) not in seen:
             seen.add(id(runner))
             steps.append((Wait(runner, handlers), before))
             to_do.append((following, len(steps) - 1))
-    return []
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +277,7 @@ def _debtor(waited: Promise) -> tuple[list[Promise], Any, Promise | None]:
             return [], None, None
     runner = target.runner
     if type(runner) is Worker:
-        following = None if runner.has_timeout else runner.waiting
-        return _from(target, runner), runner, following
+        return _from(target, runner), runner, _waiting(runner)
     if hasattr(runner, "is_here"):
         return [runner.message], runner, runner.waiting
     return [], None, None
@@ -245,10 +292,9 @@ def _from(cell: Cell, worker: Worker) -> list[Promise]:
     return stack[-1:]
 
 
-def _calls(steps: list[_Step], index: int) -> list[Call]:
-    """Return the handlers on the way to the step `index`, as they wait."""
-    return [
-        call_of(wait.runner, message)
-        for wait in _way(steps, index)
-        for message in wait.handlers
+def _text(ring: list[Wait], goal: Any) -> str:
+    """Say who waits for whom; where nobody does, `goal` is a promise that would settle itself."""
+    calls: list[Call] = [
+        call_of(wait.runner, message) for wait in ring for message in wait.handlers
     ]
+    return ring_text(calls or [(goal.describe(), "this node", "")])

@@ -25,7 +25,7 @@ from splice.actor.links import Down, extra_of
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class, tell
 from splice.actor.restart import comes_back
-from splice.actor.rings import check_ring
+from splice.actor.rings import check_ring, check_standing
 from splice.actor.spawning import CONSTRUCT, depart, forsake, spawn
 from splice.errors import CannotWait, DeadlockError, DeliveryError, NodeLost
 from splice.log import logger
@@ -135,6 +135,10 @@ class NearSeat:
             self.is_running = False
             self._will_return = comes_back(self._spec.restart, reason)
             self._on_end(reason)
+            if self._will_return and self.supervisor.is_near:
+                # soon: what it had at hand fails only now, and waits for no other life
+                loop = self._owner.scheduler.loop
+                loop.call_soon(_check_supervisor, self.supervisor)
 
     def sign(self) -> Promise:
         """Ask its far supervisor for a sign: while that is busy, all that waits here waits for it.
@@ -274,6 +278,11 @@ class NearSeat:
         """End what was made in vain: the wait for its constructor was refused."""
         if self._cell is not None and self.ending is None and not self._cell.has_ended:
             kill(self._cell)
+
+
+def _check_supervisor(supervisor: Cell) -> None:
+    """Look whether one that owes a new life waits, over any number of others, for itself."""
+    check_standing(supervisor.runner)
 
 
 def _see_out_orphan(cell: Cell | None) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from splice.actor.context import Worker
 from splice.actor.lines import call_of
 from splice.actor.promise import PENDING, Promise
-from splice.actor.rings import Wait, far_ends, take_back
+from splice.actor.rings import Wait, far_ends, refuse
 from splice.errors import DeadlockError
 from splice.log import logger
 from splice.message import SIGNAL, Entry
@@ -220,21 +220,9 @@ class Prober:
         chosen = gives_way(ring)
         # in the first round each was seen to wait, so all did when it ended: if all are checked
         if step >= len(ring) - 1 and chosen in here.stops:
-            self._break(runners[chosen.number], DeadlockError(describe(ring)))
+            refuse(runners[chosen.number], DeadlockError(describe(ring)))
         else:
             self._send(here.exit, RING, (origin, step + 1), ring)
-
-    def _break(self, runner: Any, error: DeadlockError) -> None:
-        """Raise `error` in the wait of `runner`."""
-        promise = runner.waiting
-        if type(runner) is Worker:
-            self._node.scheduler.inject(runner, error)
-        else:
-            waiter = runner.waiter
-            promise.drop_waiter(waiter)
-            runner.waiting = runner.waiter = None
-            waiter.refuse(error)
-        take_back(promise)
 
     def _send(self, ident: int, name: str, turn: Turn, hops: Hops) -> None:
         """Send a probe after our request `ident`, to the node that owes its answer."""
