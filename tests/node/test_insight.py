@@ -27,6 +27,8 @@ from splice.node.dump import TIED_LINES, dump_of
 from splice.node.node import Node
 from splice.testing.simulation import Simulation
 
+LATE = threading.Event()
+
 
 class Clerk(Process):
     """Waits in each of the ways there are."""
@@ -76,6 +78,19 @@ class Clerk(Process):
 
         assert asyncio.run(main()) == 1
         self.block(started, end)
+
+    def ask_late(self, other):
+        runtime.sleep(3)
+        return self.ask(other)
+
+    async def ask_async_late(self, other):
+        await asyncio.sleep(3)
+        return await other.hold()
+
+    @blocking
+    def ask_block_late(self, other):
+        LATE.wait(30)
+        return other.hold().get()
 
     def me(self):
         return runtime.info(self)
@@ -177,6 +192,30 @@ def test_an_async_handler_waits_for_a_process_at_its_own_line(sim, one, other):
     assert (info.state, info.handler) == ("waiting", "ask_async")
     assert re.search(r"\.hold at ", info.waiting_for[0])
     assert info.line.endswith(" in ask_async")
+
+
+@pytest.mark.parametrize("handler", ["ask_late", "ask_async_late", "ask_block_late"])
+def test_a_handler_that_has_worked_before_tells_since_when_it_waits(
+    sim, one, other, handler
+):
+    def scenario():
+        LATE.clear()
+        till = runtime.spawn(Clerk, sp_dest=other.address)
+        clerk = runtime.spawn(Clerk, sp_dest=other.address)
+        asked = getattr(clerk, handler)(till)
+        runtime.sleep(3)
+        LATE.set()
+        while not runtime.info(clerk).waiting_for:
+            runtime.sleep(0)
+        runtime.sleep(4)
+        info = runtime.info(clerk)
+        sync(till.let_go())
+        sync(asked)
+        return info
+
+    info = sim.run(one, scenario)
+    assert (info.state, info.handler) == ("waiting", handler)
+    assert info.seconds == pytest.approx(4, abs=0.5)
 
 
 @pytest.mark.parametrize("handler", ["doze", "nap"])

@@ -96,6 +96,9 @@ class Elsewhere(Protocol):
     waiter: Any
     wait_number: int
 
+    def wait_for(self, promise: Promise, waiter: Any) -> None:
+        """Take note that the handler waits for `promise` from now on."""
+
     def frames(self) -> list[FrameType]:
         """Return where the handler is, innermost first."""
 

@@ -69,7 +69,7 @@ def _register(
         except DeadlockError as error:
             waiter.refuse(error)
             return
-        handler.waiting, handler.waiter, handler.wait_number = promise, waiter, 0
+        handler.wait_for(promise, waiter)
     promise.add_waiter(waiter)
 
 
@@ -90,7 +90,7 @@ def stand_by(promise: Promise) -> Generator[Any, None, None]:
         return
     if handler is not None:
         check_ring(handler, promise)
-        handler.waiting, handler.waiter, handler.wait_number = promise, waiter, 0
+        handler.wait_for(promise, waiter)
     if is_near:  # the ordinary case
         promise.add_waiter(waiter)
     else:

@@ -20,6 +20,7 @@ from greenlet import getcurrent
 from splice.actor.context import Worker, context_of, frames_from
 from splice.actor.endings import answer, bury, failed, is_fatal, note_late, report
 from splice.actor.promise import PENDING, Promise
+from splice.config import RUN_SECONDS
 from splice.errors import Cancelled, NoSuchHandler, SpliceError
 
 if TYPE_CHECKING:
@@ -131,17 +132,38 @@ def _task_done(cell: Cell, message: Promise, task: asyncio.Task[Any]) -> None:
         finished(cell, message, value, raised)
 
 
-class RunningTask:
-    """In ``Cell.runner``: an async handler at work; see `splice.actor.context.Elsewhere`."""
+class _Running:
+    """A handler at work off the workers; see `splice.actor.context.Elsewhere`.
 
-    __slots__ = ("message", "since", "task", "wait_number", "waiter", "waiting")
+    Attributes:
+        since: the end of the turn in which it began, at the latest.
+        waits_since: likewise for `waiting`.
+    """
 
-    def __init__(self, message: Promise, task: asyncio.Task[Any]) -> None:
+    __slots__ = ("message", "since", "wait_number", "waiter", "waiting", "waits_since")
+
+    def __init__(self, message: Promise) -> None:
         self.message = message
         self.waiting: Promise | None = None
         self.waiter: Any = None
         self.wait_number = 0
         self.since: float = message.scheduler.deadline
+        self.waits_since = self.since
+
+    def wait_for(self, promise: Promise, waiter: Any) -> None:
+        """Take note that it waits for `promise` from now on; thread of its node."""
+        self.waiting, self.waiter, self.wait_number = promise, waiter, 0
+        # a task goes on between two turns: the deadline may be that of long ago
+        self.waits_since = self.message.scheduler.loop.time() + RUN_SECONDS
+
+
+class RunningTask(_Running):
+    """In ``Cell.runner``: an async handler at work."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, message: Promise, task: asyncio.Task[Any]) -> None:
+        super().__init__(message)
         self.task = task
 
     def is_here(self) -> bool:
@@ -221,7 +243,7 @@ class BlockingHandler(Handler):
         cell.scheduler.post(finished, cell, message, value, error)
 
 
-class RunningThread:
+class RunningThread(_Running):
     """In ``Cell.runner``: a blocking handler; once it has begun, its thread cannot be stopped.
 
     Attributes:
@@ -229,24 +251,12 @@ class RunningThread:
         thread: which thread it runs on, while it does.
     """
 
-    __slots__ = (
-        "begin",
-        "message",
-        "since",
-        "thread",
-        "wait_number",
-        "waiter",
-        "waiting",
-    )
+    __slots__ = ("begin", "thread")
 
     def __init__(self, message: Promise) -> None:
+        super().__init__(message)
         # a lock, for the pool's thread and that of the node may want it at the same time
         self.begin: Callable[[], bool] = partial(allocate_lock().acquire, False)
-        self.message = message
-        self.waiting: Promise | None = None
-        self.waiter: Any = None
-        self.wait_number = 0
-        self.since: float = message.scheduler.deadline
         self.thread: int | None = None
 
     def is_here(self) -> bool:

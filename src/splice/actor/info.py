@@ -155,13 +155,11 @@ def _handling(cell: Cell, runner: Any) -> _Handling | None:
     if type(runner) is RunningTask:
         return _in_task(cell, runner)
     if type(runner) is RunningThread:
-        frame = sys._current_frames().get(runner.thread or 0)
-        waiting = runner.waiting
-        # a settled one is left there: only the node's thread may take it away
-        is_over = waiting is None or waiting.state != PENDING
-        state: State = "running" if is_over else "waiting"
-        users = _first_of_user(frame)
-        return state, runner.message, runner.since, waiting, users
+        users = _first_of_user(sys._current_frames().get(runner.thread or 0))
+        waiting = _waited_for(runner)
+        if waiting is None:
+            return "running", runner.message, runner.since, None, users
+        return "waiting", runner.message, runner.waits_since, waiting, users
     return None
 
 
@@ -208,7 +206,15 @@ def _in_task(cell: Cell, runner: RunningTask) -> _Handling:
     frame = users[-1] if users else None
     is_running = asyncio.current_task(cell.scheduler.loop) is task
     state: State = "running" if is_running else "waiting"
-    return state, runner.message, runner.since, runner.waiting, frame
+    waiting = _waited_for(runner)
+    since = runner.since if waiting is None else runner.waits_since
+    return state, runner.message, since, waiting, frame
+
+
+def _waited_for(runner: RunningTask | RunningThread) -> Promise | None:
+    """Return the promise that a handler waits for, if it is not settled yet."""
+    waiting = runner.waiting
+    return waiting if waiting is not None and waiting.state == PENDING else None
 
 
 def _frames_of(coroutine: Any) -> Iterator[FrameType]:
