@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from splice import Process, runtime, syncmany
+from splice import DeadlockError, Process, runtime, syncmany
 from splice.testing.simulation import Simulation
 
 numbers = count()
@@ -47,8 +47,12 @@ def sim() -> Iterator[Simulation]:
 
 
 def fussies(*nodes: Any) -> int:
-    cells = [cell for node in nodes for cell in node.scheduler.directory.cells()]
-    return sum(isinstance(cell.object, Fussy) for cell in cells)
+    return sum(len(cells_of(node, Fussy)) for node in nodes)
+
+
+def cells_of(node: Any, cls: type) -> list[Any]:
+    cells = node.scheduler.directory.cells()
+    return [cell for cell in cells if isinstance(cell.object, cls)]
 
 
 @pytest.mark.parametrize("is_far", [False, True])
@@ -114,3 +118,78 @@ def test_a_scatter_that_fails_on_one_node_leaves_nobody_on_the_others(
     sim.run(nodes[0], scenario)
     assert fussies(*nodes) == 0
     assert len(ended) == 5
+
+
+class Boss(Process):
+    """Makes processes that ask it in their constructors."""
+
+    def register(self) -> str:
+        return "ok"
+
+    def hire(self, count: int, where: Any) -> Any:
+        return runtime.spawn_many(count, Hired, self.sp_proxy, sp_dest=where)
+
+    async def hire_by_another(self, other: Any, count: int, where: Any) -> Any:
+        return await other.hire_for(self.sp_proxy, count, where)
+
+    def hire_for(self, boss: Any, count: int, where: Any) -> int:
+        return len(runtime.spawn_many(count, Hired, boss, sp_dest=where))
+
+
+class Hired(Process):
+    def __init__(self, boss: Any) -> None:
+        self.answer = boss.register().get()
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 10])
+@pytest.mark.parametrize("by", ["itself", "another"])
+def test_many_that_wait_for_the_one_that_makes_them_are_a_deadlock(
+    sim: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+    is_far: bool,
+    count: int,
+    by: str,
+) -> None:
+    monkeypatch.setattr("splice.node.many.SPAWN_PORTION", 4)
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> None:
+        where = two.address if is_far else None
+        boss = runtime.spawn(Boss)
+        if by == "itself":
+            hired = boss.hire(count, where)
+        else:
+            hired = boss.hire_by_another(runtime.spawn(Boss), count, where)
+        with pytest.raises(DeadlockError, match="Hired"):
+            hired.get(10)
+        assert boss.register().get(10) == "ok"
+
+    sim.run(one, scenario)
+    assert all(not cells_of(node, Hired) for node in (one, two))
+
+
+def test_a_later_portion_that_waits_for_its_maker_is_a_deadlock(
+    sim: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("splice.node.many.SPAWN_PORTION", 4)
+    node = sim.node()
+
+    def scenario() -> None:
+        boss = runtime.spawn(Late)
+        with pytest.raises(DeadlockError, match="Seventh"):
+            boss.hire().get(10)
+
+    sim.run(node, scenario)
+    assert not cells_of(node, Seventh)
+
+
+class Late(Boss):
+    def hire(self) -> Any:
+        return runtime.spawn_many(10, Seventh, self.sp_proxy)
+
+
+class Seventh(Process):
+    def __init__(self, boss: Any) -> None:
+        if next(numbers) == 6:
+            boss.register().get()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from splice.actor.promise import ERROR, PENDING, Promise
@@ -10,18 +10,24 @@ from splice.actor.spawning import forsake
 from splice.config import SPAWN_PORTION
 
 if TYPE_CHECKING:
-    from splice.node.node import Node
+    from splice.actor.scheduler import Scheduler
 
 
 async def make_many(
-    node: Node, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+    scheduler: Scheduler, count: int, make: Callable[[], Promise], parts: list[Promise]
 ) -> list[Any]:
-    """Make `count` processes of `cls`; their proxies.  If one fails, those made are stopped."""
+    """Make `count` processes; their proxies.  If one fails, those made are stopped.
+
+    Args:
+        make: begins to make one; a promise of its proxy.
+        parts: where those are noted that are being made, for the search for rings.
+    """
     made: list[Any] = []
     try:
         for start in range(0, count, SPAWN_PORTION):
             number = min(SPAWN_PORTION, count - start)
-            made += await _make_portion(node, number, cls, args, kwargs)
+            parts[:] = [make() for _ in range(number)]
+            made += await _all_of(scheduler, list(parts))
     except BaseException:  # also that the node is shut down meanwhile
         for proxy in made:
             proxy._sp_target.stop()
@@ -29,11 +35,9 @@ async def make_many(
     return made
 
 
-async def _make_portion(
-    node: Node, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> list[Any]:
-    promises = [node.spawn(cls, args, kwargs, None) for _ in range(count)]
-    all_made = Promise(node.scheduler)
+async def _all_of(scheduler: Scheduler, promises: list[Promise]) -> list[Any]:
+    """Return the processes that are promised; none of them is left if one fails."""
+    all_made = Promise(scheduler)
     promises[-1].add_waiter(_AllMade(promises, all_made))
     await all_made
     failed = [promise for promise in promises if promise.state == ERROR]

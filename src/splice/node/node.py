@@ -195,7 +195,10 @@ class Node:
         self, count: int, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Promise:
         """Make `count` processes here; a promise of the list of proxies.  Thread-safe."""
-        return self.run_coroutine(partial(make_many, self, count, cls, args, kwargs))
+        parts: list[Promise] = []
+        make = partial(self.spawn, cls, args, kwargs, None)
+        making = partial(make_many, self.scheduler, count, make, parts)
+        return self.run_coroutine(making, parts)
 
     def kill(self, target: Any) -> None:
         """End a process of this node at once.  Thread-safe."""
@@ -288,20 +291,28 @@ class Node:
         return self.scheduler.call(function, *args)
 
     def run_coroutine(
-        self, function: Callable[[], Coroutine[Any, Any, Any]]
+        self,
+        function: Callable[[], Coroutine[Any, Any, Any]],
+        parts: list[Promise] | None = None,
     ) -> Promise:
         """Run the coroutine ``function()`` on the node's loop; its outcome.  Thread-safe.
 
         It is `Cancelled` when the node is shut down before, or meanwhile.
+
+        Args:
+            parts: where it notes the promises that it waits for, so that rings are found.
         """
-        return self.promise_of(self._run_coroutine, function)
+        return self.promise_of(self._run_coroutine, function, parts)
 
     def _run_coroutine(
-        self, function: Callable[[], Coroutine[Any, Any, Any]]
+        self,
+        function: Callable[[], Coroutine[Any, Any, Any]],
+        parts: list[Promise] | None,
     ) -> Promise:
         if self.is_closed or self.scheduler.is_closed:
             raise Cancelled(f"{self} was shut down before")
         outcome = Promise(self.scheduler)
+        outcome.value = parts
         task = self.loop.create_task(function())
         self._tasks[task] = outcome  # the loop itself keeps no hold of its tasks
         task.add_done_callback(self._tasks.pop)
