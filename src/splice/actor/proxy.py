@@ -14,11 +14,12 @@ A class that this node does not know has proxies of `AnyProxy`, which take any p
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from splice.actor.handlers import Handler, NamedHandler, handlers_of
-from splice.actor.process import ProcessMeta
+from splice.actor.process import Process, ProcessMeta
 from splice.actor.promise import Promise
 from splice.errors import CoroutineEnded, NoSuchHandler
 from splice.uri import Resource, url
@@ -235,6 +236,20 @@ def proxy_class(cls: type) -> type[Proxy]:
         made = _make_proxy_class(cls)
         type.__setattr__(cls, "_sp_proxy_class", made)
     return made
+
+
+def proxy_class_named(name: str) -> type[Proxy]:
+    """Return the class of the proxies of ``module:qualname``, if this OS process knows that.
+
+    Nothing is imported for it: an import could run anything, and the generic proxy does as well.
+    """
+    module_name, _, qualname = name.partition(":")
+    found: Any = sys.modules.get(module_name)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type) and issubclass(found, Process):
+        return proxy_class(found)
+    return AnyProxy
 
 
 def _make_proxy_class(cls: type) -> type[Proxy]:

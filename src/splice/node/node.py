@@ -13,7 +13,6 @@ says otherwise.
 from __future__ import annotations
 
 import gc
-import sys
 from _thread import get_ident
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -24,9 +23,8 @@ from splice.actor.cell import Cell
 from splice.actor.context import current_message
 from splice.actor.handlers import NamedHandler
 from splice.actor.info import ProcessInfo, info_of
-from splice.actor.process import Process
 from splice.actor.promise import PENDING, Promise
-from splice.actor.proxy import AnyProxy, Proxy, proxy_class
+from splice.actor.proxy import Proxy, proxy_class, proxy_class_named
 from splice.actor.scheduler import Scheduler
 from splice.actor.spawning import Made, spawn, stop
 from splice.config import GC_THRESHOLDS, MANY_PROCESSES, Config
@@ -160,7 +158,7 @@ class Node:
             target = named(self, where.resource)
         else:
             target = Remote(self, where)
-        return _proxy_type(class_name)(target)
+        return proxy_class_named(class_name)(target)
 
     def _is_here(self, where: url) -> bool:
         if where.incarnation is not None:
@@ -436,17 +434,3 @@ def _settle_from(outcome: Promise, task: asyncio.Task[Any]) -> None:
 
 _STOP_FAR: Final = NamedHandler("stop")
 _INFO: Final = NamedHandler("info")
-
-
-def _proxy_type(class_name: str) -> type[Proxy]:
-    """Return the proxy class for ``module:qualname`` if this OS process knows it.
-
-    Nothing is imported for it: an import could run anything, and the generic proxy does as well.
-    """
-    module_name, _, qualname = class_name.partition(":")
-    found: Any = sys.modules.get(module_name)
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    if isinstance(found, type) and issubclass(found, Process):
-        return proxy_class(found)
-    return AnyProxy
