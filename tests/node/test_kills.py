@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from splice import Deferred, Process, runtime, sync, tell
+from splice import Deferred, Process, Supervisor, runtime, sync, tell
+from splice.actor.context import current_worker
 from splice.node.dead_letters import DeadLetter
 from splice.node.node import Node
 from splice.testing.simulation import Simulation
@@ -247,3 +248,83 @@ class Teller(Process):
 
     def tell(self, leaf: Any) -> None:
         tell(leaf.fail).get()
+
+
+# ---- what is unwound late ends no later life
+
+
+class Slower(Process):
+    """Answers after a second."""
+
+    def answer(self) -> None:
+        runtime.sleep(1)
+
+
+class Lives(Process):
+    """Knows which life it is in, and asks somebody in its first hook, or its second start."""
+
+    lives = 0
+
+    def __init__(self, slower: Any, place: str) -> None:
+        type(self).lives += 1
+        self.life, self.slower, self.place = self.lives, slower, place
+        if place == "start" and self.life == 2:
+            sync(slower.answer())
+
+    def fail(self) -> None:
+        raise ValueError
+
+    async def fail_async(self) -> None:
+        raise ValueError
+
+    def which(self) -> int:
+        return self.life
+
+    def sp_terminate(self, reason: Any) -> None:
+        if self.place == "hook" and self.life == 1:
+            sync(self.slower.answer())
+
+
+class Hurried(Process):
+    """Has no direct call left, so what follows it in a restart is made on another worker."""
+
+    def __init__(self) -> None:
+        current_worker().credit = 0
+
+    def fail(self) -> None:
+        raise ValueError
+
+
+@pytest.mark.parametrize("how", ["fail", "fail_async"])
+def test_a_hook_that_a_kill_cuts_off_ends_no_later_life(
+    sim: Simulation, how: str
+) -> None:
+    def scenario() -> list[int]:
+        Lives.lives = 0
+        slower, sup = runtime.spawn(Slower), runtime.spawn(Supervisor, intensity=1)
+        one = runtime.spawn(Lives, slower, "hook", sp_super=sup)
+        getattr(one, how)()
+        runtime.sleep(0.3)
+        runtime.kill(one)
+        seen = [sync(one.which())]
+        runtime.sleep(3)
+        return [*seen, sync(one.which())]
+
+    assert sim.run(sim.node(), scenario) == [2, 2]
+
+
+def test_a_constructor_that_a_kill_cuts_off_ends_no_later_life(sim: Simulation) -> None:
+    def scenario() -> list[int]:
+        Lives.lives = 0
+        slower = runtime.spawn(Slower)
+        sup = runtime.spawn(Supervisor, strategy="one_for_all", intensity=10)
+        first = runtime.spawn(Hurried, sp_super=sup)
+        one = runtime.spawn(Lives, slower, "start", sp_super=sup)
+        first.fail().exception()
+        runtime.sleep(0.3)
+        runtime.kill(one)
+        seen = [sync(one.which())]
+        runtime.sleep(3)
+        return [*seen, sync(one.which())]
+
+    assert sim.run(sim.node(), scenario) == [3, 3]

@@ -87,10 +87,14 @@ def answer(message: Promise, error: BaseException) -> None:
 
 def finish(cell: Cell, reason: Any) -> None:
     """End a process in order: its clean-up hook runs first, if not plain it runs on after it."""
+    life = life_of(cell)
     work = clean_up(cell, reason)
     if work is not None:
         background(cell, work)
-    end(cell, reason)
+    if (
+        life_of(cell) == life
+    ):  # else it was killed in its hook, and this is another life
+        end(cell, reason)
 
 
 def end(cell: Cell, reason: Any) -> None:
@@ -241,8 +245,11 @@ def kill(cell: Cell, reason: Any = "killed") -> None:
 
 def given_up(promise: Promise, why: str) -> ProcessKilled:
     """Make what unwinds a killed handler that waits for `promise`, whose end is no news then."""
-    if promise.nobody is not None and promise.scheduler.thread == get_ident():
-        promise.add_waiter(promise.nobody)
+    nobody, waiter = promise.nobody, promise.waiter
+    is_there = nobody is None or waiter is nobody
+    is_there = is_there or (type(waiter) is list and nobody in waiter)
+    if not is_there and promise.scheduler.thread == get_ident():
+        promise.add_waiter(nobody)
     return ProcessKilled(why)
 
 

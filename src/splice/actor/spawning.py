@@ -45,8 +45,9 @@ class _Construct(Handler):
 
     @staticmethod
     def _failed(cell: Cell, message: Promise, error: BaseException) -> None:
-        # ended first, without its clean-up hook: it is half made, and its name shall be free
-        end(cell, error.reason if isinstance(error, Exit) else error)
+        if message.target is cell:  # else it was killed, and this is another life
+            # ended first, without its clean-up hook: it is half made, and its name shall be free
+            end(cell, error.reason if isinstance(error, Exit) else error)
         if isinstance(error, Exit):
             if message.state == PENDING:
                 text = f"{cell} ended in its constructor ({shown(error.reason)})"
