@@ -81,7 +81,7 @@ async def _on_thread(cell: Cell, call: Callable[[], Any]) -> None:
     done: Future[None] = Future()
     run = partial(_settle, done, call)
     # at the end of the interpreter no thread can be started, and nobody is held up any more
-    cell.scheduler.threads.submit(lambda _: run(), run)
+    cell.scheduler.threads.submit(lambda _: cell.scheduler.post(run), run)
     await wrap_future(done)
 
 

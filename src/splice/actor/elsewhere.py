@@ -53,7 +53,7 @@ def block(promise: Promise, timeout: float | None) -> None:
             is_over = waiter.wait(timeout)
     finally:
         if not is_over:  # too late, or Ctrl-C
-            scheduler.post(promise.drop_waiter, waiter)
+            scheduler.post(_forget, promise, waiter, handler)
     if not is_over:
         raise promise.timed_out(timeout)
     if waiter.error is not None:
@@ -136,7 +136,9 @@ def _stand_by(
             scheduler.post(_forget, promise, waiter, handler)
 
 
-def _forget(promise: Promise, waiter: LoopWaiter, handler: Elsewhere | None) -> None:
+def _forget(
+    promise: Promise, waiter: ThreadWaiter | LoopWaiter, handler: Elsewhere | None
+) -> None:
     promise.drop_waiter(waiter)
     if handler is not None and handler.waiter is waiter:
         handler.waiting = handler.waiter = None

@@ -351,7 +351,8 @@ class Scheduler:
         An idle process of this node is run on the spot (direct call), but not with a timeout: that
         could not unwind this wait from under the other's handler.
         """
-        message = promise if promise.value is None else root_of(promise)
+        is_own = promise.value is None or promise.scheduler is not self
+        message = promise if is_own else root_of(promise)
         target = message.target
         if (
             timeout is None

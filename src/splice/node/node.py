@@ -424,9 +424,12 @@ def _note_shut_down(done: Promise) -> None:
 
 
 def _settle_from(outcome: Promise, task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if outcome.state != PENDING:  # it was given up since
+        return
     if task.cancelled():
         outcome.reject(Cancelled("the node was shut down meanwhile"))
-    elif (error := task.exception()) is not None:
+    elif error is not None:
         outcome.reject(error)
     else:
         outcome.resolve(task.result())
