@@ -243,12 +243,14 @@ def test_a_map_survives_a_killed_worker(cluster: Any) -> None:
 
 
 def test_a_map_survives_a_killed_master_and_its_successor_finds_all(
-    cluster: Any,
+    cluster: Any, tmp_path: Path
 ) -> None:
+    may_end = tmp_path / "may end"
+    stay = f"while not os.path.exists({str(may_end)!r}):\n    time.sleep(0.05)\n"
     master = cluster.master()
     instance = cluster.instance("one", slots=4)
     instance.says(REGISTERED)
-    program = client(cluster, AT_WORK.format(items=200))
+    program = client(cluster, AT_WORK.format(items=100) + stay)
     below = workers(program)
     program.says("begins")
     master.signal(signal.SIGKILL)
@@ -259,6 +261,7 @@ def test_a_map_survives_a_killed_master_and_its_successor_finds_all(
     second.says(r"open with 2\n")
     assert second.ends() == 0
     assert cluster.all_live(below)
+    may_end.touch()
     program.says("done")
     assert program.ends() == 0
 
