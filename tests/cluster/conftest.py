@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from splice.actor.proxy import proxy_class
+from splice.cluster import Session, session
 from splice.cluster.bench import Bench
 from splice.cluster.claim import MasterSource
 from splice.cluster.granted import GrantedWorker
@@ -102,6 +103,20 @@ class Cluster:
     def nodes_at(self, workers: list[GrantedWorker]) -> list[Node]:
         addresses = [worker.address for worker in workers]
         return [node for node in self.sim.nodes if node.address in addresses]
+
+
+@pytest.fixture(scope="module")
+def shared_session() -> Iterator[Session]:
+    """A session that the tests of a module share."""
+    with session(worker_count=2) as opened:
+        yield opened
+
+
+@pytest.fixture
+def c(shared_session: Session) -> Session:
+    """A session of two workers, both of them there, whatever the tests before have killed."""
+    shared_session.scale(2).get(timeout=20)
+    return shared_session
 
 
 @pytest.fixture

@@ -17,17 +17,10 @@ import pytest
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 import splice.joblib
-from splice.cluster import Session, session
+from splice.cluster import Session
 from splice.errors import UnpicklableError, WorkerDied
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture(scope="module")
-def c() -> Iterator[Session]:
-    """A session of two workers that the tests of this module share."""
-    with session(worker_count=2) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -596,13 +596,6 @@ e.submit(id, 42).result()
 # ---- over a given session
 
 
-@pytest.fixture(scope="module")
-def c() -> Iterator[Session]:
-    """A session of two workers that the tests of this module share."""
-    with session(worker_count=2) as opened:
-        yield opened
-
-
 def test_an_executor_over_a_session_leaves_it_open(c: Session) -> None:
     pids = c.apply(os.getpid)
     with c.executor() as e:

@@ -18,13 +18,6 @@ from splice.cluster import Session, session
 from splice.errors import WorkerDied
 
 
-@pytest.fixture(scope="module")
-def c() -> Iterator[Session]:
-    """A session of two workers that the tests of this module share."""
-    with session(worker_count=2) as opened:
-        yield opened
-
-
 def double(value: int) -> int:
     return value * 2
 

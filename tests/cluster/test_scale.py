@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from splice import SpliceError, runtime
+from splice import Process, SpliceError, runtime
 from splice.cluster import Session, session
 from splice.cluster.statistics import (
     Past,
@@ -93,6 +93,28 @@ def test_a_shrunk_session_replaces_a_worker_that_dies_and_no_more() -> None:
         assert c.submit(abs, -1).get(timeout=20) == 1
         assert len(c.workers) == 1
         assert c.statistics().deaths == 1
+
+
+def test_a_session_is_at_its_size_when_who_was_lost_is_replaced() -> None:
+    with session(worker_count=2) as c:
+        with pytest.raises(WorkerDied):
+            c.submit(os._exit, 3, sp_retries=0).get(timeout=20)
+        c.scale(2).get(timeout=20)
+        assert len(c.workers) == 2
+
+
+class Resident(Process):
+    def address(self) -> str:
+        return str(runtime.address)
+
+
+def test_a_new_worker_has_the_next_turn_at_processes() -> None:
+    with session(worker_count=1) as c:
+        old = {c.spawn(Resident).address().get(timeout=20) for _ in range(2)}
+        c.scale(2).get(timeout=20)
+        new = {c.spawn(Resident).address().get(timeout=20)}
+        assert old | new == set(c.workers)
+        assert old.isdisjoint(new)
 
 
 def test_a_session_that_was_shut_down_is_not_scaled() -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,6 @@ from splice import Process, runtime
 from splice.cluster import Session, session
 from splice.node.node import Node
 from splice.testing.simulation import Simulation
-
-
-@pytest.fixture(scope="module")
-def c() -> Iterator[Session]:
-    """A session of two workers that the tests of this module share."""
-    with session(worker_count=2) as opened:
-        yield opened
 
 
 def wait_for_ever(begun: str) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,6 @@ import pytest
 import splice
 from splice.cluster import Session, session
 from splice.errors import WorkerDied
-
-
-@pytest.fixture(scope="module")
-def c() -> Iterator[Session]:
-    """A session of two workers that the tests of this module share."""
-    with session(worker_count=2) as opened:
-        yield opened
 
 
 @pytest.fixture

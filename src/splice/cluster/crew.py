@@ -10,6 +10,7 @@ All of it happens on the thread of the client's node.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -86,6 +87,7 @@ class Seat:
         is_dismissed: it is being killed, as it did not stop when it was told to.
         watched: what it has at hand, as far as that may take too long, with its timer.
         tally: what it has done.
+        turn: when it last had its turn at a process, counted in such turns; 0: never.
     """
 
     hired: Hired
@@ -99,6 +101,7 @@ class Seat:
     watched: Given[Seat] | None = None
     timer: asyncio.TimerHandle | None = None
     tally: Tally = field(default_factory=Tally)
+    turn: int = 0
 
 
 class Crew:
@@ -120,6 +123,7 @@ class Crew:
         self._seats: dict[Hired, Seat] = {}
         self._useless_deaths = 0
         self._past = Past()
+        self._turns = itertools.count(1)
         self._is_closed = False
 
     @property
@@ -144,6 +148,18 @@ class Crew:
         """Return the addresses of the workers that are ready."""
         return [self._address(seat) for seat in self.seats]
 
+    def address_in_turn(self) -> str:
+        """Return the address of the ready worker whose last turn is longest ago, or never was.
+
+        Raises:
+            SpliceError: no worker is ready.
+        """
+        seat = min(self.seats, key=lambda seat: seat.turn, default=None)
+        if seat is None:
+            raise no_worker()
+        seat.turn = next(self._turns)
+        return seat.hired.address
+
     def _address(self, seat: Seat) -> WorkerAddress:
         hired, place = seat.hired, self._source.place(seat.hired)
         state: State = "idle" if seat.watched is None else "busy"
@@ -166,7 +182,7 @@ class Crew:
         return self.size - staying
 
     async def resize(self, size: int) -> None:
-        """Have `size` workers; return when the new ones are ready, the others gone.
+        """Have `size` workers; return when all of them are ready, the others gone.
 
         Who leaves ends its batch before: first who is not there yet, then who has nothing to do.
         """
@@ -179,9 +195,12 @@ class Crew:
         for seat in leaving:
             seat.is_surplus = True
             self.recall(seat.hired)
-        for hired in [*self.hire(), *(seat.hired.ended for seat in leaving)]:
-            if not hired.done():
-                await hired
+        self.hire()
+        staying = [seat for seat in self._seats.values() if not seat.is_leaving]
+        coming = [seat.hired.ready for seat in staying if seat.proxy is None]
+        for change in [*coming, *(seat.hired.ended for seat in leaving)]:
+            if not change.done():
+                await change
 
     def fill(self) -> None:
         """There is new work: see to it that all workers are there, or on their way."""
@@ -280,6 +299,11 @@ def tell_if_alive(handler: Any, *args: Any) -> None:
 
 def _noted(_: Promise) -> None:
     """Take note of an outcome, so that a failure is not logged."""
+
+
+def no_worker() -> SpliceError:
+    """Return the error of who needs a worker at once, and finds none."""
+    return SpliceError("the session has no worker just now: all of them died")
 
 
 def _death(seat: Seat, end: Exit) -> WorkerDied:

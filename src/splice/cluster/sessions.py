@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from splice.actor.context import current_worker, is_on_loop
 from splice.actor.promise import Promise
+from splice.cluster.crew import no_worker
 from splice.cluster.maps import Maps
 from splice.cluster.outcomes import composite
 from splice.cluster.output import How
@@ -117,7 +118,6 @@ class Session(Maps):
         self._is_begun = False
         self._is_open = False
         self._is_given_up = False
-        self._spawned = -1
         self._usual = Calls()  # shared, for it is most of the cost of a call
         self._ended: Promise | None = None
         if not _is_on_a_loop():
@@ -284,10 +284,10 @@ class Session(Maps):
         return SessionExecutor(self, retries=retries)
 
     def spawn(self, what: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Make a process on one of the workers, each in turn; `runtime.spawn` otherwise."""
-        addresses = self._addresses()
-        self._spawned += 1
-        where = addresses[self._spawned % len(addresses)]
+        """Make a process on a worker, each in turn, a new one first; `runtime.spawn` otherwise."""
+        self._check_open()
+        self._open()
+        where = self._node.on_thread(self._hub.crew.address_in_turn)
         return runtime.spawn(what, *args, sp_dest=where, **kwargs)
 
     def spawn_scatter(
@@ -300,7 +300,7 @@ class Session(Maps):
         self._check_open()
         addresses = self.workers
         if not addresses:
-            raise SpliceError("the session has no worker just now: all of them died")
+            raise no_worker()
         return addresses
 
     def shutdown(self, *, cancel: bool = False) -> None:
