@@ -36,7 +36,7 @@ BROAD_EXCEPTS = {
     "actor/handlers.py:BlockingHandler._work": "a blocking handler",
     "actor/scheduler.py:Scheduler.handle": "a handler, by direct call",
     "actor/scheduler.py:Scheduler.run": "a handler; the class of its answer",
-    "actor/inbox.py:call_into": "what another thread wants done on the loop",
+    "actor/inbox.py:_call_into": "what another thread wants done on the loop",
     "actor/supervisor.py:Supervisor._carry_out": "the constructor of a child",
     "actor/supervisor.py:_answering.handler": "the constructor of a child",
     "actor/spawning.py:_Construct.start": "the constructor of a process",

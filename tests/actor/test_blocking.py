@@ -1,22 +1,35 @@
 """Blocking handlers: on threads, still one message at a time, and never out of threads."""
 
 import asyncio
+import gc
 import itertools
+import queue
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.actor.conftest import House
 
+from splice import runtime
 from splice.actor.blocking import Threads
-from splice.actor.combine import syncmany
+from splice.actor.childspec import child
+from splice.actor.combine import as_completed, syncmany
 from splice.actor.context import current_cell, slot_released
+from splice.actor.coroutine import Coroutine
 from splice.actor.deferred import Deferred
 from splice.actor.handlers import BlockingHandler, blocking
+from splice.actor.info import count_mail
 from splice.actor.process import Process
 from splice.actor.promise import Promise
-from splice.errors import Exit, ProcessStopped, SpliceError
+from splice.actor.supervisor import Supervisor
+from splice.errors import (
+    Exit,
+    ProcessKilled,
+    ProcessStopped,
+    SpliceError,
+)
 from splice.testing.actors import Actor, World
 
 
@@ -46,6 +59,10 @@ class Blocker(Process):
         self.events.append(("start", n))
         others.wait(0.001)
         self.events.append(("end", n))
+
+    @blocking
+    def ask(self, actor):
+        return actor.run(lambda: "asked").get()
 
     @blocking
     def me(self):
@@ -237,6 +254,353 @@ def test_what_a_killed_blocking_handler_answers_is_not_heard(house: House) -> No
     house.do(house.world.kill, slow)
     event.set()
     assert promise.exception(30).verdict == "unknown"
+
+
+# ---- killed while it waits
+
+
+class Waiter(Process):
+    """Waits in many ways, and notes how that ended."""
+
+    def __init__(self, notes):
+        self.notes = notes
+
+    @blocking
+    def wait(self, how, *args):
+        begun, over = self.notes
+        try:
+            how(begun, *args)
+        except BaseException as error:
+            over.put(error)
+            raise
+        finally:
+            over.put("over")
+
+
+def unset(house: House) -> Any:
+    """Return a promise that stays open, and whose failure at the end is no news."""
+    promise = Deferred(house.world.scheduler)
+    promise.add_done_callback(Promise.exception)
+    return promise
+
+
+def never(begun: Any, promise: Any, timeout: Any = None) -> None:
+    begun.set()
+    promise.get(timeout)
+
+
+def never_many(begun: Any, promise: Any) -> None:
+    begun.set()
+    syncmany([promise, promise])
+
+
+def never_next(begun: Any, promise: Any) -> None:
+    begun.set()
+    next(as_completed([promise], timeout=1000))
+
+
+def sleep(begun: Any, _: Any) -> None:
+    begun.set()
+    runtime.sleep(1000)
+
+
+def await_in_a_loop_of_its_own(begun: Any, promise: Any) -> None:
+    async def main() -> None:
+        begun.set()
+        await promise
+
+    asyncio.run(main())
+
+
+def await_in_two_tasks(begun: Any, promise: Any) -> None:
+    async def wait() -> None:
+        await promise
+
+    async def main() -> None:
+        begun.set()
+        await asyncio.gather(wait(), wait())
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        never,
+        never_many,
+        never_next,
+        sleep,
+        await_in_a_loop_of_its_own,
+        await_in_two_tasks,
+    ],
+)
+@pytest.mark.parametrize("is_waiting_already", [True, False])
+def test_a_blocking_handler_that_waits_while_its_process_is_killed_is_unwound(
+    house: House, how: Any, is_waiting_already: bool
+) -> None:
+    begun, over = threading.Event(), queue.Queue()
+    promise: Any = Deferred(house.world.scheduler)
+    waiter = house.spawn(Waiter, (begun, over))
+    answer = waiter.wait(how, promise)
+    assert begun.wait(30)
+    if is_waiting_already:
+        wait_until(lambda: runner_of(waiter).interrupt._asleep)
+    house.do(house.world.kill, waiter)
+    error = over.get(timeout=30)
+    assert (type(error), str(error)) == (ProcessKilled, "Waiter 1 was killed")
+    assert (over.get(timeout=30), answer.exception(30).reason) == ("over", "killed")
+    error.__traceback__ = None  # of frames that wait
+    house.do(lambda: None)  # what it has posted was done
+    assert set(waiters_of(promise)) <= {promise.nobody}
+    promise.set()  # else it would fail with the node, and nobody look
+
+
+def waiters_of(promise: Any) -> list[Any]:
+    found = promise.waiter
+    if type(found) is list:
+        return found
+    return [] if found is None else [found]
+
+
+def runner_of(proxy: Any) -> Any:
+    return proxy._sp_target.runner
+
+
+def wait_until(is_true: Any) -> None:
+    soon = threading.Event()
+    for _ in range(3000):
+        if is_true():
+            return
+        soon.wait(0.01)
+    raise AssertionError("it never was")
+
+
+@pytest.mark.parametrize("how", [never, never_many, never_next, sleep])
+def test_what_an_unwound_handler_has_held_is_freed_at_once(
+    house: House, how: Any
+) -> None:
+    begun, over = threading.Event(), queue.Queue()
+    promise: Any = Deferred(house.world.scheduler)
+    promise.add_done_callback(Promise.exception)
+    freed = threading.Event()
+
+    class Holder(Process):
+        @blocking
+        def hold(self):
+            thing = type("Thing", (), {})()
+            weakref.finalize(thing, freed.set)
+            how(begun, promise)
+            over.put(thing)
+
+    gc.disable()
+    try:
+        holder = house.spawn(Holder)
+        holder.hold().add_done_callback(Promise.exception)
+        assert begun.wait(30)
+        house.do(house.world.kill, holder)
+        assert freed.wait(10)
+    finally:
+        gc.enable()
+
+
+def test_what_a_stream_has_asked_for_is_taken_back_when_its_reader_is_killed(
+    house: House,
+) -> None:
+    begun, over = threading.Event(), queue.Queue()
+    gate: Any = Deferred(house.world.scheduler)
+
+    def values() -> Iterator[Any]:
+        begun.set()
+        yield gate.get()
+
+    def read(_: Any, coroutine: Any) -> None:
+        async def main() -> None:
+            async for _ in coroutine.stream():
+                pass
+
+        asyncio.run(main())
+
+    coroutine = house.spawn(Coroutine, values, (), {})
+    reader = house.spawn(Waiter, (begun, over))
+    reader.wait(read, coroutine).add_done_callback(Promise.exception)
+    assert begun.wait(30)
+    gc.disable()  # asyncio.run leaves a ring behind that holds the stream
+    try:
+        house.do(house.world.kill, reader)
+        while over.get(timeout=30) != "over":
+            pass
+        wait_until(lambda: count_mail(coroutine._sp_target) == 0)
+    finally:
+        gc.enable()
+        gate.set("late")
+
+
+def test_a_wait_with_a_timeout_is_unwound_as_well(house: House) -> None:
+    begun, over = threading.Event(), queue.Queue()
+    waiter = house.spawn(Waiter, (begun, over))
+    waiter.wait(never, unset(house), 1000).add_done_callback(Promise.exception)
+    assert begun.wait(30)
+    house.do(house.world.kill, waiter)
+    assert type(over.get(timeout=30)) is ProcessKilled
+
+
+def test_a_kill_that_meets_the_answer_harms_neither_the_node_nor_the_handler(
+    house: House,
+) -> None:
+    for _ in range(50):
+        begun, over = threading.Event(), queue.Queue()
+        promise: Any = Deferred(house.world.scheduler)
+        waiter = house.spawn(Waiter, (begun, over))
+        waiter.wait(never, promise).add_done_callback(Promise.exception)
+        assert begun.wait(30)
+
+        def both(waiter: Any = waiter, promise: Any = promise) -> None:
+            promise.set("answer")
+            house.world.kill(waiter)
+
+        house.do(both)
+        while over.get(timeout=30) != "over":
+            pass  # it was the kill that it has seen
+    assert house.spawn(Blocker).plain().get(30) == []
+
+
+def test_a_blocking_clean_up_hook_that_waits_is_unwound_by_a_kill(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, over = threading.Event(), queue.Queue()
+    promise = Deferred(house.world.scheduler)
+
+    class Tidy(Process):
+        @blocking
+        def sp_terminate(self, reason):
+            begun.set()
+            try:
+                promise.get()
+            finally:
+                over.put("over")
+
+    tidy = house.spawn(Tidy)
+    stopped = house.do(house.world.stop, tidy)
+    assert begun.wait(30)
+    house.do(house.world.kill, tidy)
+    assert over.get(timeout=30) == "over"
+    stopped.get(30)
+    house.do(lambda: None)  # what the thread has posted was done
+    assert waiters_of(promise) == [promise.nobody]
+    wait_until(lambda: caplog.records)
+    (record,) = caplog.records
+    assert record.getMessage() == "sp_terminate of Tidy 1 failed"
+    assert "the clean-up of Tidy 1 was given up" in str(record.exc_info)
+
+
+def test_what_a_thread_has_the_node_do_is_not_lost_by_a_kill(house: House) -> None:
+    begun, gate, over = threading.Event(), threading.Event(), queue.Queue()
+
+    def story(begun: Any, _: Any) -> None:
+        begun.set()
+        gate.wait(30)
+        over.put(house.do(lambda: "done"))
+        unset(house).get()
+
+    waiter = house.spawn(Waiter, (begun, over))
+    waiter.wait(story, None).add_done_callback(Promise.exception)
+    assert begun.wait(30)
+    house.do(house.world.kill, waiter)
+    gate.set()
+    assert over.get(timeout=30) == "done"
+    assert type(over.get(timeout=30)) is ProcessKilled
+
+
+def test_the_clean_up_of_a_killed_blocking_handler_may_wait(house: House) -> None:
+    begun, over = threading.Event(), queue.Queue()
+    actor = house.spawn(Actor)
+
+    def story(begun: Any, promise: Any) -> None:
+        begun.set()
+        try:
+            promise.get()
+        finally:
+            over.put(actor.run(lambda: "released").get())
+
+    waiter = house.spawn(Waiter, (begun, over))
+    waiter.wait(story, unset(house)).add_done_callback(Promise.exception)
+    assert begun.wait(30)
+    house.do(house.world.kill, waiter)
+    assert over.get(timeout=30) == "released"
+    assert type(over.get(timeout=30)) is ProcessKilled
+
+
+def test_a_killed_handler_goes_on_with_an_answer_that_came_before(
+    house: House,
+) -> None:
+    begun, over, gate = threading.Event(), queue.Queue(), threading.Event()
+    promise: Any = Deferred(house.world.scheduler)
+
+    def story(begun: Any, promise: Any) -> None:
+        begun.set()
+        gate.wait(30)
+        over.put(promise.get())  # there already: nothing to wait for
+        unset(house).get()
+
+    waiter = house.spawn(Waiter, (begun, over))
+    waiter.wait(story, promise).add_done_callback(Promise.exception)
+    assert begun.wait(30)
+    promise.set("answer")
+    house.do(house.world.kill, waiter)
+    gate.set()
+    assert over.get(timeout=30) == "answer"
+    assert type(over.get(timeout=30)) is ProcessKilled
+
+
+def test_a_kill_is_not_heard_by_what_the_thread_does_next() -> None:
+    with House(blocking_threads=1) as house:
+        begun, gate = threading.Event(), threading.Event()
+
+        class Busy(Process):
+            @blocking
+            def work(self):
+                begun.set()
+                gate.wait(30)
+
+        busy = house.spawn(Busy)
+        busy.work().add_done_callback(Promise.exception)
+        assert begun.wait(30)
+        house.do(house.world.kill, busy)
+        gate.set()
+        actor = house.spawn(Actor)
+        relay = house.spawn(Blocker).ask(actor)
+        assert relay.get(30) == "asked"
+
+
+def test_a_restarted_process_waits_undisturbed_by_the_kill_of_its_last_life(
+    house: House,
+) -> None:
+    class Child(Process):
+        @blocking
+        def hold(self, begun, promise, seen):
+            begun.set()
+            try:
+                seen.put(promise.get())
+            except BaseException as error:
+                seen.put(type(error))
+                raise
+
+    scheduler = house.world.scheduler
+    sup = house.spawn(Supervisor, children=[child(Child, id="child")])
+    [info] = sup.which_children().get(30)
+    proxy: Any = info.proxy
+    first, second = queue.Queue(), queue.Queue()
+    begun, again = threading.Event(), threading.Event()
+    promise: Any = Deferred(scheduler)
+    proxy.hold(begun, unset(house), first).add_done_callback(Promise.exception)
+    assert begun.wait(30)
+    house.do(house.world.kill, proxy)
+    answer = proxy.hold(again, promise, second)
+    assert again.wait(30)
+    assert first.get(timeout=30) is ProcessKilled
+    promise.set("new life")
+    assert second.get(timeout=30) == "new life"
+    assert answer.exception(30) is None
 
 
 def test_a_handler_may_wait_for_plain_processes(house: House) -> None:

@@ -17,6 +17,8 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from splice.actor.context import context_of
+from splice.actor.interrupts import Interrupt
+from splice.errors import ProcessKilled
 from splice.log import logger
 
 if TYPE_CHECKING:
@@ -75,17 +77,23 @@ async def _cleaning(cell: Cell, work: _Work) -> None:
 
 async def _on_thread(cell: Cell, call: Callable[[], Any]) -> None:
     """Have a ``@blocking`` hook called on a thread, unless this is cancelled before one is free."""
-    from asyncio import wrap_future  # loaded with the loop
+    from asyncio import CancelledError, wrap_future  # loaded with the loop
     from concurrent.futures import Future  # 8 ms that few programs need
 
     done: Future[None] = Future()
-    run = partial(_settle, done, call)
+    interrupt = Interrupt()
+    run = partial(_settle, done, interrupt, call)
     # at the end of the interpreter no thread can be started, and nobody is held up any more
     cell.scheduler.threads.submit(lambda _: cell.scheduler.post(run), run)
-    await wrap_future(done)
+    try:
+        await wrap_future(done)
+    except CancelledError:
+        interrupt.throw(ProcessKilled(f"the clean-up of {cell} was given up"))
+        raise
 
 
-def _settle(done: Future[None], call: Callable[[], Any]) -> None:
+def _settle(done: Future[None], interrupt: Interrupt, call: Callable[[], Any]) -> None:
     if done.set_running_or_notify_cancel():
-        call()
+        with interrupt:
+            call()
         done.set_result(None)

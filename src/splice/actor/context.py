@@ -108,6 +108,9 @@ class Elsewhere(Protocol):
     def cancel(self, is_begun_too: bool = True) -> bool:
         """Stop the handler, or keep it from beginning; False when that cannot be done."""
 
+    def unwind(self, error: BaseException) -> None:
+        """Have the handler of a process that was killed end, as soon as it waits."""
+
 
 _elsewhere: ContextVar[Any] = ContextVar("splice_process", default=None)
 

@@ -27,7 +27,7 @@ from splice.actor.context import current_message
 from splice.actor.process import Process
 from splice.actor.promise import Promise
 from splice.actor.proxy import Iterated, Proxy
-from splice.errors import CoroutineEnded, DeadlockError
+from splice.errors import CoroutineEnded, DeadlockError, ProcessKilled
 
 
 class CoroutineProxy(Iterated, Proxy):
@@ -116,6 +116,9 @@ class Stream:
 
     def _put_back(self, promise: Promise, error: BaseException) -> None:
         """Have the next wait be for `promise` again, if `error` is no answer but of the wait."""
+        if isinstance(error, ProcessKilled):
+            self.close()  # who was killed reads on no more, and may be garbage for long
+            return
         is_answer = promise.done() and promise.value is error
         # what closes a ring of waits is not asked for any more
         if not is_answer and not isinstance(error, DeadlockError):

@@ -240,7 +240,8 @@ def kill(cell: Cell, reason: Any = "killed") -> None:
                 _unwind(runner, runner.stack[-1])
     elif hasattr(runner, "is_here"):
         _reject_at_hand(runner.message, reason)
-        runner.cancel()
+        why = "" if reason == "killed" else f" ({shown(reason)})"
+        runner.unwind(ProcessKilled(f"{cell} was killed{why}"))
 
 
 def given_up(promise: Promise, why: str) -> ProcessKilled:

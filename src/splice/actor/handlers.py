@@ -8,19 +8,17 @@ node's loop, a ``@blocking`` one goes to a thread, construct and stop are the en
 from __future__ import annotations
 
 import inspect
-import sys
-from _thread import allocate_lock, get_ident
+from _thread import get_ident
 from collections.abc import Callable
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from greenlet import getcurrent
 
-from splice.actor.context import Worker, context_of, frames_from
+from splice.actor.context import Worker, context_of
 from splice.actor.endings import answer, bury, failed, is_fatal, note_late, report
 from splice.actor.promise import PENDING, Promise
-from splice.config import RUN_SECONDS
+from splice.actor.running import RunningTask, RunningThread
 from splice.errors import Cancelled, NoSuchHandler, SpliceError
 
 if TYPE_CHECKING:
@@ -132,63 +130,6 @@ def _task_done(cell: Cell, message: Promise, task: asyncio.Task[Any]) -> None:
         finished(cell, message, value, raised)
 
 
-class _Running:
-    """A handler at work off the workers; see `splice.actor.context.Elsewhere`.
-
-    Attributes:
-        since: the end of the turn in which it began, at the latest.
-        waits_since: likewise for `waiting`.
-    """
-
-    __slots__ = ("message", "since", "wait_number", "waiter", "waiting", "waits_since")
-
-    def __init__(self, message: Promise) -> None:
-        self.message = message
-        self.waiting: Promise | None = None
-        self.waiter: Any = None
-        self.wait_number = 0
-        self.since: float = message.scheduler.deadline
-        self.waits_since = self.since
-
-    def wait_for(self, promise: Promise, waiter: Any) -> None:
-        """Take note that it waits for `promise` from now on; thread of its node."""
-        self.waiting, self.waiter, self.wait_number = promise, waiter, 0
-        # a task goes on between two turns: the deadline may be that of long ago
-        self.waits_since = self.message.scheduler.loop.time() + RUN_SECONDS
-
-
-class RunningTask(_Running):
-    """In ``Cell.runner``: an async handler at work."""
-
-    __slots__ = ("task",)
-
-    def __init__(self, message: Promise, task: asyncio.Task[Any]) -> None:
-        super().__init__(message)
-        self.task = task
-
-    def is_here(self) -> bool:
-        """Whether the running code is the handler's own task."""
-        import asyncio  # loaded with the first node
-
-        try:
-            return asyncio.current_task() is self.task
-        except RuntimeError:  # a thread without a loop, given the handler's context
-            return False
-
-    def cancel(self, is_begun_too: bool = True) -> bool:
-        """Cancel the task."""
-        return is_begun_too and self.task.cancel()
-
-    def frames(self) -> list[FrameType]:
-        """Return where the coroutine awaits, innermost first."""
-        frames: list[FrameType] = []
-        awaited: Any = self.task.get_coro()
-        while (frame := getattr(awaited, "cr_frame", None)) is not None:
-            frames.insert(0, frame)
-            awaited = awaited.cr_await
-        return frames
-
-
 class BlockingHandler(Handler):
     """A ``@blocking`` method: a thread of the node's pool."""
 
@@ -197,7 +138,8 @@ class BlockingHandler(Handler):
     def start(self, scheduler: Scheduler, cell: Cell, message: Promise) -> bool:
         """Begin to handle `message` on a thread."""
         assert self.function is not None
-        cell.runner = running = RunningThread(message)
+        on_given_up = partial(finished, cell, message, None, None)
+        cell.runner = running = RunningThread(message, on_given_up)
         scheduler.threads.submit(
             partial(self._refused, cell, message, running),
             self._work,
@@ -234,49 +176,16 @@ class BlockingHandler(Handler):
         error: BaseException | None = None
         value: Any = None
         try:
-            value = context_of(cell).run(
-                function, owner, *message.args, **(message.kwargs or {})
-            )
+            with running.interrupt:
+                value = context_of(cell).run(
+                    function, owner, *message.args, **(message.kwargs or {})
+                )
         except BaseException as raised:
             error = raised
         running.thread = None
         cell.scheduler.post(finished, cell, message, value, error)
-
-
-class RunningThread(_Running):
-    """In ``Cell.runner``: a blocking handler; once it has begun, its thread cannot be stopped.
-
-    Attributes:
-        begin: called once with True for an answer, by who begins it or by who gives it up.
-        thread: which thread it runs on, while it does.
-    """
-
-    __slots__ = ("begin", "thread")
-
-    def __init__(self, message: Promise) -> None:
-        super().__init__(message)
-        # a lock, for the pool's thread and that of the node may want it at the same time
-        self.begin: Callable[[], bool] = partial(allocate_lock().acquire, False)
-        self.thread: int | None = None
-
-    def is_here(self) -> bool:
-        """Whether the running code is on the handler's own thread."""
-        return self.thread == get_ident()
-
-    def cancel(self, is_begun_too: bool = True) -> bool:
-        """Keep it from beginning; False when it has begun."""
-        if not self.begin():
-            return False
-        cell: Any = self.message.target
-        # later, when who gives it up has settled it
-        cell.scheduler.post(finished, cell, self.message, None, None)
-        return True
-
-    def frames(self) -> list[FrameType]:
-        """Return where the thread is, innermost first."""
-        thread = self.thread
-        here = None if thread is None else sys._current_frames().get(thread)
-        return list(frames_from(here))
+        # else what a killed handler has raised and this frame would be a ring
+        del error, value
 
 
 class _Fail(Handler):

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from splice.actor.promise import Promise, Tell
+from splice.actor.context import current_worker
+from splice.actor.elsewhere import block
+from splice.actor.promise import PENDING, Promise, Tell
 
 if TYPE_CHECKING:
     from splice.actor.scheduler import Scheduler
@@ -110,8 +112,17 @@ class Inbox:
             item.target.put(item)
 
 
-def call_into(answer: Promise, function: Callable[..., Any], args: Any) -> None:
-    """Settle `answer` with what ``function(*args)`` returns or raises; for `Scheduler.call`."""
+def call(scheduler: Scheduler, function: Callable[..., Any], args: Any) -> Any:
+    """Call ``function(*args)`` on the thread of `scheduler`; see `Scheduler.call`."""
+    answer = Promise(scheduler)
+    scheduler.post(_call_into, answer, function, args)
+    if current_worker() is None and answer.state == PENDING:
+        block(answer, None, is_brief=True)  # else what was made there would be lost
+    return answer.get()
+
+
+def _call_into(answer: Promise, function: Callable[..., Any], args: Any) -> None:
+    """Settle `answer` with what ``function(*args)`` returns or raises; see `call`."""
     try:
         value = function(*args)
     except BaseException as error:

@@ -23,8 +23,8 @@ from typing import Any, Final, Literal
 
 from splice.actor.cell import Cell
 from splice.actor.context import Ended, Worker
-from splice.actor.handlers import RunningTask, RunningThread
 from splice.actor.promise import PENDING, TAKEN_OUT, Promise
+from splice.actor.running import RunningTask, RunningThread
 from splice.actor.scheduler import Scheduler
 from splice.config import RUN_SECONDS
 from splice.errors import shown

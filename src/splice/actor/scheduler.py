@@ -33,7 +33,7 @@ from splice.actor.closing import abandon, close, disown
 from splice.actor.context import Worker
 from splice.actor.directory import Directory
 from splice.actor.endings import failed, given_up, kill
-from splice.actor.inbox import Inbox, call_into
+from splice.actor.inbox import Inbox, call
 from splice.actor.promise import PENDING, TAKEN_OUT, VALUE, Promise
 from splice.actor.rings import check_ring, root_of
 from splice.actor.timers import Timers
@@ -138,9 +138,7 @@ class Scheduler:
             CannotWait: called on the node's own thread.
             BaseException: what `function` raised.
         """
-        answer = Promise(self)
-        self.post(call_into, answer, function, args)
-        return answer.get()
+        return call(self, function, args)
 
     # ---- turns
 

@@ -14,11 +14,12 @@ from typing import Any, Final, cast
 from splice.actor.cell import Cell
 from splice.actor.cleaning import background, clean_up
 from splice.actor.endings import end, failed, kill
-from splice.actor.handlers import Handler, RunningTask
+from splice.actor.handlers import Handler
 from splice.actor.limited import limited_cell
 from splice.actor.process import Process
 from splice.actor.promise import PENDING, VALUE, Promise
 from splice.actor.proxy import Proxy, proxy_class
+from splice.actor.running import RunningTask
 from splice.actor.scheduler import Scheduler
 from splice.actor.waiters import Callback, Then
 from splice.errors import Exit, ProcessStopped, shown

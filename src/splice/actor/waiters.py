@@ -10,6 +10,7 @@ import threading
 from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from splice.actor.context import Worker, current_giver, on_behalf_of
@@ -91,31 +92,43 @@ def in_turn(settle: Callable[[Promise], None], promise: Promise) -> None:
 
 
 class ThreadWaiter:
-    """A thread that sleeps on a lock of its own.
+    """A thread that sleeps on a lock of its own."""
 
-    Attributes:
-        error: why it must not wait, found out on the node's thread.
-    """
-
-    __slots__ = ("_lock", "error")
+    __slots__ = ("_error", "_lock")
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._lock.acquire()
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
 
     def wait(self, timeout: float | None) -> bool:
-        """Sleep until it is settled; False when that took longer than `timeout` seconds."""
-        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+        """Sleep until it is settled; False when that took longer than `timeout` seconds.
+
+        Raises:
+            BaseException: the wait was refused, or interrupted.
+        """
+        seconds = -1 if timeout is None else max(0.0, timeout)
+        is_over = self._lock.acquire(timeout=seconds)
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # else it and this frame would be a ring
+        return is_over
 
     def refuse(self, error: BaseException) -> None:
         """Let the thread go on with an error of the wait itself."""
-        self.error = error
-        self._lock.release()
+        self._error = error
+        self._wake()
 
     def settled(self, promise: Promise) -> None:
         """Let the thread go on."""
-        self._lock.release()
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # it was woken by another, and has not gone on yet
+            self._lock.release()
 
 
 class LoopWaiter:

@@ -5,13 +5,13 @@ A timer belongs to the current node, near or far as its target may be, and sends
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.cell import Cell
 from splice.actor.context import current_cell, current_worker, is_on_loop
+from splice.actor.elsewhere import sleep
 from splice.actor.endings import life_of, will_return
 from splice.actor.promise import Promise
 from splice.actor.timers import Timer
@@ -93,7 +93,7 @@ class Timing:
             raise CannotWait(
                 "sleeping here would stop the node's loop; await asyncio.sleep"
             )
-        time.sleep(seconds)
+        sleep(seconds)
 
 
 class _Sending:
