@@ -26,6 +26,14 @@ class Till(Process):
         return self.cents
 
 
+class Leaver(Process):
+    """Stops itself, through whatever proxy."""
+
+    def leave(self, proxy: Any) -> str:
+        runtime.stop(proxy, "left")
+        return "the handler at hand finishes"
+
+
 class Trap(Process):
     """Lives on when what it is linked to ends."""
 
@@ -37,6 +45,17 @@ def sim() -> Iterator[Simulation]:
     simulation = Simulation(seed=1)
     yield simulation
     simulation.close()
+
+
+def test_a_process_may_stop_itself_by_its_name(sim: Simulation) -> None:
+    def scenario() -> None:
+        leaver = runtime.spawn(Leaver, sp_id="leaver")
+        down = runtime.monitor(leaver)
+        named = runtime.connect(f"{runtime.address}/leaver")
+        assert leaver.leave(named).get() == "the handler at hand finishes"
+        assert down.get().reason == "left"
+
+    sim.run(sim.node(), scenario)
 
 
 def run_program(script: str) -> tuple[str, str]:

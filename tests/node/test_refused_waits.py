@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from splice import CannotWait, Process, runtime, sync, tell
+from splice import CannotWait, Process, ProcessStopped, runtime, sync, tell
 from splice.testing.simulation import Simulation
 
 
@@ -34,6 +34,14 @@ class Office(Process):
     async def stop_myself(self) -> str:
         runtime.stop(self)
         return "the handler at hand finishes"
+
+    async def use(self, proxy: Any) -> int:
+        async with proxy as till:
+            return int(await till.count())
+
+    async def enter(self, proxy: Any) -> None:
+        with proxy:
+            pass
 
 
 @pytest.fixture
@@ -101,6 +109,37 @@ def test_a_linked_spawn_that_must_not_wait_makes_no_process(sim: Simulation) -> 
         refusal_in("call", lambda: runtime.spawn(Till, sp_link=True))
         runtime.sleep(1)
         assert living(one) == before
+
+    sim.run(one, scenario)
+
+
+@pytest.mark.parametrize("is_far", [False, True], ids=["near", "far"])
+def test_an_async_handler_stops_a_process_at_the_end_of_a_block(
+    sim: Simulation, is_far: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> None:
+        till = runtime.spawn(Till, sp_dest=two.address if is_far else None)
+        assert runtime.spawn(Office).use(till).get() == 7
+        assert isinstance(till.count().exception(), ProcessStopped)
+
+    sim.run(one, scenario)
+
+
+@pytest.mark.parametrize("is_far", [False, True], ids=["near", "far"])
+def test_a_block_whose_end_would_wait_is_not_entered(
+    sim: Simulation, is_far: bool
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> None:
+        till = runtime.spawn(Till, sp_dest=two.address if is_far else None)
+        error = runtime.spawn(Office).enter(till).exception()
+        assert isinstance(error, CannotWait)
+        assert str(error).startswith("the end of the block would wait for ")
+        assert "write `async with`" in str(error)
+        assert till.count().get() == 7
 
     sim.run(one, scenario)
 

@@ -18,17 +18,27 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from splice.actor.context import may_wait_for
 from splice.actor.handlers import Handler, NamedHandler, handlers_of
 from splice.actor.process import Process, ProcessMeta
 from splice.actor.promise import Promise
-from splice.errors import CoroutineEnded, NoSuchHandler
+from splice.errors import CannotWait, CoroutineEnded, NoSuchHandler
 from splice.uri import Resource, url
+
+if TYPE_CHECKING:
+    from splice.actor.scheduler import Scheduler
 
 _Url = url
 
 
 class ProxyTarget(Protocol):
-    """A process near or far, as proxies see it."""
+    """A process near or far, as proxies see it.
+
+    Attributes:
+        scheduler: that of the node that settles what it answers.
+    """
+
+    scheduler: Scheduler
 
     @property
     def url(self) -> _Url:
@@ -120,10 +130,21 @@ class Proxy:
         return self
 
     def __enter__(self) -> Any:
+        if not may_wait_for(self._sp_target.scheduler.thread):
+            raise CannotWait(
+                f"the end of the block would wait for {self._sp_target} to stop, and stop the "
+                "node's loop meanwhile; in an async handler write `async with`"
+            )
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._sp_target.stop().get()
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._sp_target.stop()
 
     def __reduce__(self) -> Any:
         name = getattr(type(self), "_sp_class_name", "")

@@ -68,8 +68,9 @@ class Fates:
             CannotWait: called where waiting would stop the loop; nothing is done then.
         """
         target, timeout = target_of(proc), timeout_of(timeout)
-        if target is current_cell():
-            self.node.stop(target, reason, drain=drain)
+        here = current_cell()
+        if here is not None and self.node.cell_of(target) is here:
+            self.node.stop(here, reason, drain=drain)
             return
         stopped = node_to_wait_for("stop").stop(target, reason, drain=drain)
         try:

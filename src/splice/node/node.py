@@ -198,10 +198,15 @@ class Node:
         making = partial(make_many, self.scheduler, count, make, parts)
         return self.run_coroutine(making, parts)
 
+    def cell_of(self, target: Any) -> Any:
+        """Return who bears the name that `target` means on this node; another target as it is."""
+        if isinstance(target, Named):
+            return self.scheduler.directory.get(target.resource)
+        return target
+
     def kill(self, target: Any) -> None:
         """End a process of this node at once.  Thread-safe."""
-        if isinstance(target, Named):
-            target = self.scheduler.directory.get(target.resource)
+        target = self.cell_of(target)
         message = current_message()
         if message is not None and message.target is target:
             raise ProcessKilled(f"{target} killed itself")
@@ -219,9 +224,7 @@ class Node:
         return self.promise_of(self._stop, target, reason, drain)
 
     def _stop(self, target: Any, reason: Any, drain: bool) -> Promise | None:
-        cell = target
-        if isinstance(target, Named):
-            cell = self.scheduler.directory.get(target.resource)
+        cell = self.cell_of(target)
         if cell is not None:
             return stop(self.scheduler, cell, reason, drain=drain)
         if not self.scheduler.directory.was_used(target.resource):
