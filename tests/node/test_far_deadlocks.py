@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import gc
 import re
 from collections.abc import Iterator
@@ -69,6 +70,15 @@ class Echo(Process):
         try:
             return path[0].ask_in_time(*path[1:]).get(timeout=30) if path else "end"
         except TimeoutError:
+            return "timed out"
+
+    async def ask_in_scope(self, *path: Any) -> Any:
+        if not path:
+            return "end"
+        try:
+            async with asyncio.timeout(30):
+                return await path[0].ask_in_scope(*path[1:])
+        except builtins.TimeoutError:
             return "timed out"
 
     def try_ask(self, *path: Any) -> Any:
@@ -163,9 +173,12 @@ def test_the_others_are_freed_by_the_one_that_gives_way(sim: Simulation) -> None
     assert run_ring(sim, "try_ask", 3) == "gave way"
 
 
-def test_a_wait_with_a_timeout_is_no_part_of_a_ring(sim: Simulation) -> None:
+@pytest.mark.parametrize("handler", ["ask_in_time", "ask_in_scope"])
+def test_a_wait_with_a_timeout_is_no_part_of_a_ring(
+    sim: Simulation, handler: str
+) -> None:
     before = sim.loop.time()
-    assert run_ring(sim, "ask_in_time") == "timed out"
+    assert run_ring(sim, handler) == "timed out"
     assert sim.loop.time() - before > 29
 
 

@@ -119,7 +119,7 @@ class Player(Process):
             elif action == "in_time":
                 try:
                     async with asyncio.timeout(0.45):
-                        with notes.waiting(self.me, to):
+                        with notes.waiting(self.me):
                             await promise
                 except builtin_timeout:
                     pass

@@ -134,6 +134,12 @@ def _timed_tasks(loop: Any) -> set[Any]:
     return found
 
 
+def ends_by_itself(runners: Collection[Any], loop: Any) -> bool:
+    """Tell whether a timer of asyncio will end the wait of one of `runners`, all on `loop`."""
+    timed = _timed_tasks(loop)
+    return any(_is_timed(runner, timed) for runner in runners)
+
+
 def _is_timed(runner: Any, timed: Collection[Any]) -> bool:
     return bool(timed) and getattr(runner, "task", None) in timed
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from splice.actor.context import Worker
 from splice.actor.lines import call_of
 from splice.actor.promise import PENDING, Promise
-from splice.actor.rings import Wait, far_ends, refuse
+from splice.actor.rings import Wait, ends_by_itself, far_ends, refuse
 from splice.errors import DeadlockError
 from splice.log import logger
 from splice.message import SIGNAL, Entry
@@ -215,6 +215,8 @@ class Prober:
         runners = {stop.number: self._standing(stop.number) for stop in here.stops}
         if not is_ours or None in runners.values():
             return
+        if ends_by_itself(runners.values(), self._node.loop):
+            return  # looked at here, as seldom as rings are: it costs a look at each timer
         if self._exchange.asked(here.exit) is None or self._owed(debt) is None:
             return
         chosen = gives_way(ring)
