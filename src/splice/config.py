@@ -87,7 +87,8 @@ class Config:
 
     shutdown_timeout: float = 5.0
     """Seconds that a child node gets to end by itself before its OS process is killed.  A node that
-    ends waits for what it has sent, until nothing of it has arrived for half as long."""
+    ends gives its processes up to half as long to clean up, and waits for what it has sent, until
+    nothing of it has arrived for half as long."""
 
     deadlock_delay: float = 0.2
     """Seconds a request of another node stays unanswered before it is asked whether processes
@@ -106,6 +107,11 @@ class Config:
     blocking_threads: int = 32
     """Threads for ``@blocking`` handlers of one node: as many as the standard library's
     executors take on most machines."""
+
+    @property
+    def end_seconds(self) -> float:
+        """Seconds that the end of a program gives its node: its children have half of them."""
+        return 2 * self.shutdown_timeout
 
     def with_changes(self, **changes: object) -> Config:
         """Return a copy with some settings changed; a key may be given as hex digits.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 import splice
 from splice import Process, runtime
 from splice.testing.simulation import Simulation
+from splice.uri import url
 
 
 class Till(Process):
@@ -145,6 +147,306 @@ def test_a_plain_hook_waits_for_another_node_when_an_async_handler_ends_its_proc
         assert down.get().reason == "tired"
 
     sim.run(one, scenario)
+
+
+class Tidy(Cashier):
+    """Takes its time to clean up."""
+
+    async def sp_terminate(self, reason: Any) -> None:
+        await asyncio.sleep(1)
+        await self.till.add(7)
+
+
+def test_who_lives_on_a_node_that_is_shut_down_from_afar_cleans_up(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> None:
+        till = runtime.spawn(Till)
+        for cls in (Cashier, Tidy):
+            runtime.spawn(cls, till, sp_dest=two.address)
+        runtime.shutdown(two.address)
+        assert till.add(0).get() == 12
+
+    sim.run(one, scenario)
+
+
+def test_who_lives_on_a_node_that_shuts_itself_down_cleans_up(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> url:
+        till = runtime.spawn(Till, sp_dest=two.address)
+        for cls in (Cashier, Tidy):
+            runtime.spawn(cls, till)
+        return till.sp_url
+
+    async def end() -> None:
+        # twice, as when a program ends that has begun it
+        await asyncio.gather(one.shut_down(), one.shut_down())
+
+    where = sim.run(one, scenario)
+    sim.loop.run_until_complete(end())
+    assert sim.run(two, lambda: runtime.connect(where).add(0).get()) == 12
+
+
+class Sleepy(Process):
+    """Is never done with cleaning up."""
+
+    async def sp_terminate(self, reason: Any) -> None:
+        await asyncio.sleep(60)
+
+
+class Brisk(Process):
+    """Cleans up in less than half a second."""
+
+    done: ClassVar[list[Any]] = []
+
+    async def sp_terminate(self, reason: Any) -> None:
+        await asyncio.sleep(0.4)
+        self.done.append(reason)
+
+
+class Forker(Process):
+    """Forks a node of its own."""
+
+    def fork(self, *classes: Any) -> str:
+        (address,) = runtime.fork(1)
+        for cls in classes:
+            runtime.spawn(cls, sp_dest=address)
+        return address
+
+
+def end_of(sim: Simulation, node: Any) -> float:
+    """Have a node shut down; how long that took."""
+    before = sim.loop.time()
+    sim.loop.run_until_complete(node.shut_down())
+    return float(sim.loop.time() - before)
+
+
+def test_nodes_that_take_all_their_time_to_clean_up_are_not_killed(
+    sim: Simulation, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = sim.node()
+
+    def scenario() -> None:
+        (child,) = runtime.fork(1)
+        runtime.spawn(Sleepy, sp_dest=child)
+        forker = runtime.spawn(Forker, sp_dest=child)
+        below = forker.fork(Sleepy).get()
+        runtime.spawn(Forker, sp_dest=below).fork(Sleepy).get()
+
+    sim.run(one, scenario)
+    assert end_of(sim, one) < one.config.shutdown_timeout
+    texts = [record.getMessage() for record in caplog.records]
+    assert len([text for text in texts if "not cleaned up" in text]) == 3
+    assert [text for text in texts if "killed" in text] == []
+
+
+def test_a_node_whose_child_hangs_still_cleans_up_before_it_would_be_killed(
+    sim: Simulation, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = sim.node()
+    Brisk.done.clear()
+
+    def scenario() -> str:
+        (child,) = runtime.fork(1)
+        runtime.spawn(Brisk, sp_dest=child)
+        return str(runtime.spawn(Forker, sp_dest=child).fork().get())
+
+    below = sim.run(one, scenario)
+    sim.freeze(next(node for node in sim.nodes if node.address == below))
+    assert end_of(sim, one) < one.config.shutdown_timeout
+    (text,) = [r.getMessage() for r in caplog.records if "is killed" in r.getMessage()]
+    assert below in text
+    assert Brisk.done == ["shutdown"]
+
+
+def test_the_end_of_a_program_has_time_for_every_part_of_it(sim: Simulation) -> None:
+    one, two = sim.node(), sim.node()
+
+    def scenario() -> str:
+        (child,) = runtime.fork(1)
+        till = runtime.spawn(Till, sp_dest=two.address)
+        runtime.spawn(Sleepy)
+        sim.freeze(two, is_reachable=True)
+        splice.tell(till.add, 1)
+        return str(child)
+
+    child = sim.run(one, scenario)
+    sim.freeze(next(node for node in sim.nodes if node.address == child))
+    linger = 1.0
+    assert end_of(sim, one) < one.config.end_seconds - linger
+
+
+class Asker(Process):
+    """Looks a name up on another node."""
+
+    def look(self, node: str, name: str) -> Any:
+        return runtime.connect(url("node", node)).whereis(name).get()
+
+
+class Curious(Process):
+    """Needs somebody for its clean-up who needs its own node."""
+
+    answers: ClassVar[list[Any]] = []
+
+    def __init__(self, asker: Any) -> None:
+        self.asker = asker
+
+    def sp_terminate(self, reason: Any) -> None:
+        answer = self.asker.look(runtime.address, "nobody")
+        self.answers.append(answer.get())
+
+
+def test_a_node_that_is_shut_down_from_afar_still_answers_for_the_hooks(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+    Curious.answers.clear()
+
+    def scenario() -> float:
+        asker = runtime.spawn(Asker)
+        runtime.spawn(Curious, asker, sp_dest=two.address)
+        before = sim.loop.time()
+        runtime.shutdown(two.address)
+        return float(sim.loop.time() - before)
+
+    assert sim.run(one, scenario) < 1
+    assert Curious.answers == [None]
+
+
+def test_a_shutdown_that_is_asked_for_from_everywhere_is_answered_to_all(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+    asked: list[Any] = []
+
+    class Asking(Process):
+        def ask(self) -> None:
+            runtime.shutdown(two.address)
+
+    def scenario() -> None:
+        runtime.spawn(Tidy, runtime.spawn(Till), sp_dest=two.address)
+        asked.extend(runtime.spawn(Asking).ask() for _ in range(3))
+        two.begin_shut_down()
+        assert [promise.get() for promise in asked] == [None] * 3
+
+    before = sim.loop.time()
+    sim.run(one, scenario)
+    assert sim.loop.time() - before < 2
+    assert two.is_closed
+
+
+def test_a_defect_in_the_clean_up_is_logged_and_the_node_ends_in_order(
+    sim: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(cell: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("splice.actor.retiring._retire", fail)
+    one = sim.node()
+    sim.run(one, lambda: runtime.spawn(Brisk))
+    end_of(sim, one)
+    assert one.is_closed
+    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert "a defect" in str(record.exc_info)
+
+
+class Needy(Process):
+    """Fails when it is told to."""
+
+    made: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        self.made.append(runtime.address)
+
+    def fail(self) -> None:
+        raise ValueError("needy")
+
+
+class Blunt(Process):
+    """Ruins others when it cleans up."""
+
+    def __init__(self, *victims: Any) -> None:
+        self.victims = victims
+
+    def sp_terminate(self, reason: Any) -> None:
+        for victim in self.victims:
+            victim.fail().exception()
+        runtime.sleep(1)
+
+
+def test_a_far_child_that_fails_while_its_node_is_shut_down_is_restarted_elsewhere(
+    sim: Simulation,
+) -> None:
+    one, two = sim.node(), sim.node()
+    Needy.made.clear()
+
+    def scenario() -> list[str]:
+        sup = runtime.spawn(splice.Supervisor)
+        needy = runtime.spawn(Needy, sp_super=sup, sp_dest=two.address)
+        runtime.spawn(Blunt, needy, sp_dest=two.address)
+        runtime.shutdown(two.address)
+        runtime.sleep(1)
+        return [info.state for info in sup.which_children().get()]
+
+    assert sim.run(one, scenario) == ["running"]
+    assert Needy.made == [two.address, one.address]
+
+
+@pytest.mark.parametrize("last", ["", "runtime.shutdown()"])
+def test_a_program_does_not_end_before_its_processes_have_cleaned_up(last: str) -> None:
+    script = f"""
+import asyncio
+from splice import Process, blocking, runtime, sync
+
+class Disk(Process):
+    def write(self, text):
+        print(text)
+
+class Plain(Process):
+    def __init__(self, disk):
+        self.disk = disk
+    def sp_terminate(self, reason):
+        sync(self.disk.write("plain"))
+        sync(self.disk.write("still plain"))
+
+class Async(Plain):
+    async def sp_terminate(self, reason):
+        await asyncio.sleep(0.05)
+        await self.disk.write("async")
+
+class Blocking(Plain):
+    @blocking
+    def sp_terminate(self, reason):
+        print("blocking")
+
+async def count():
+    try:
+        while True:
+            yield 1
+    finally:
+        await asyncio.sleep(0.05)
+        print("generator")
+
+disk = runtime.spawn(Disk)
+for cls in (Plain, Async, Blocking):
+    runtime.spawn(cls, disk)
+sync(runtime.spawn(count).next())
+{last}
+"""
+    output, errors = run_program(script)
+    assert errors == ""
+    assert sorted(output.splitlines()) == [
+        "async",
+        "blocking",
+        "generator",
+        "plain",
+        "still plain",
+    ]
 
 
 # ---- nodes that are gone
@@ -331,7 +633,7 @@ def test_when_one_forked_node_fails_the_others_are_ended(sim: Simulation) -> Non
 def test_a_node_leaves_even_if_its_children_cannot_be_ended(sim: Simulation) -> None:
     one = sim.node()
 
-    async def fail() -> None:
+    async def fail(**_: Any) -> None:
         raise RuntimeError("a defect")
 
     one.children.shut_down = fail  # type: ignore[method-assign, assignment]

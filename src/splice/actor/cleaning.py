@@ -2,7 +2,7 @@
 
 ::
 
-    plain      ─► here: on a worker, where it may wait; at the very end of a node on the loop
+    plain      ─► here: on a worker, where it may wait; in `Scheduler.close` on the loop
     async def  ─► a task of the loop ◄─ a process that is stopped ends when it is done,
     @blocking  ─► a thread for a task       one that ends itself does not wait for it
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from splice.actor.context import context_of
 from splice.actor.interrupts import Interrupt
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from splice.actor.cell import Cell
+    from splice.actor.scheduler import Scheduler
 
     _Work = CoroutineType[Any, Any, Any]
 
+_Hook = TypeVar("_Hook", bound=Callable[..., Any])
+
 _log = logger("actor")
 
-_tasks: set[asyncio.Task[None]] = set()
-"""Those that run clean-up hooks: a loop itself keeps no hold of its tasks."""
+_tasks: dict[asyncio.Task[None], Cell] = {}
+"""Those that run clean-up hooks, and of whom: a loop itself keeps no hold of its tasks."""
 
 
 def clean_up(cell: Cell, reason: Any) -> _Work | None:
@@ -50,9 +53,32 @@ def background(cell: Cell, work: _Work) -> asyncio.Task[None]:
     """Have the work of a clean-up hook done on the loop."""
     loop = cell.scheduler.loop
     task = loop.create_task(_cleaning(cell, work), context=context_of(cell))
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    _tasks[task] = cell
+    task.add_done_callback(_tasks.pop)
+    # one that is cancelled before its first step has begun nothing, and Python would complain
+    task.add_done_callback(lambda _: work.close())
     return task
+
+
+def at_work(scheduler: Scheduler) -> dict[asyncio.Task[None], Cell]:
+    """Return the clean-up hooks that are at work in the background, and of whom."""
+    mine = list(_tasks.items())  # a copy: other nodes live on other threads
+    return {task: cell for task, cell in mine if cell.scheduler is scheduler}
+
+
+def outlives(hook: _Hook) -> _Hook:
+    """Mark a clean-up hook that does nothing when the node is shut down.
+
+    Its process is needed until the others have cleaned up, and ends after them.
+    """
+    hook.__splice_outlives__ = True  # type: ignore[attr-defined]
+    return hook
+
+
+def cleans_up(cell: Cell) -> bool:
+    """Tell whether a process has to clean up before its node is closed."""
+    hook = getattr(cell.object, "sp_terminate", None)
+    return hook is not None and not hasattr(hook, "__splice_outlives__")
 
 
 def _call(cell: Cell, hook: Callable[[Any], Any], reason: Any) -> Any:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def close(scheduler: Scheduler) -> None:
     """End every process and unwind its handlers; see `Scheduler.close`."""
-    scheduler.is_closing = True
+    scheduler.is_leaving = scheduler.is_closing = True
     _fail_deferred(scheduler)
     for cell in scheduler.directory.cells():
         if cell.runner is None:
@@ -47,7 +47,8 @@ def abandon(scheduler: Scheduler) -> None:
     """Fail what is owed by a scheduler whose loop is gone; nothing of it can be unwound."""
     if scheduler.is_closed:
         return
-    scheduler.is_closing = scheduler.is_closed = scheduler.scheduled = True
+    scheduler.is_leaving = scheduler.is_closing = True
+    scheduler.is_closed = scheduler.scheduled = True
     _fail_deferred(scheduler)
     for cell in scheduler.directory.cells():
         abandon_process(cell)

@@ -153,7 +153,7 @@ def bury(cell: Cell, message: Promise, sender: Cell | None = None) -> None:
         message.reject(error)
     note = cell.scheduler.on_dead_letter
     # a node that is shut down leaves mail behind by the way, and what the engine sends is no mail
-    if note is None or cell.scheduler.is_closing or not _is_mail(message):
+    if note is None or cell.scheduler.is_leaving or not _is_mail(message):
         return
     if type(message) is Tell:
         message.look()  # noted here, and not once more when its promise is let go

@@ -143,6 +143,9 @@ class Keeper(Protocol):
     def ended(self, reason: Any) -> None:
         """Take note that the process has ended."""
 
+    def stop(self, *, will_return: bool) -> Promise | None:
+        """Have it end, in the time it has; a promise of that, or None when it has ended."""
+
 
 class Extra:
     """What few processes have.
@@ -227,14 +230,17 @@ def unlink(one: Cell, other: Cell) -> None:
 
 
 def take_exit(cell: Cell, source: Any, reason: Any) -> None:
-    """Let `cell` take the end of `source`, to which it was linked; one that has ended does not."""
+    """Let `cell` take the end of `source`, to which it was linked; one that has ended does not.
+
+    While its node is being shut down it lives on: all are ended, but others may need it until then.
+    """
     if cell.has_ended:
         return
     traps = bool(getattr(cell.object, "sp_trap_exit", False))
     fate = fate_of(traps=traps, reason=reason)
     if fate is Fate.TOLD:
         tell_hook(cell, "sp_exited", Exited(source, reason))
-    elif fate is Fate.ENDS:
+    elif fate is Fate.ENDS and not cell.scheduler.is_leaving:
         depart(cell, reason)
 
 

@@ -69,6 +69,7 @@ class Scheduler:
 
     Attributes:
         ready: cells with mail and workers whose wait is over.
+        is_leaving: no process is made, none restarted, and none ended by a link any more.
         hub: what workers switch to that have nothing to do; in a turn only: after `gc.freeze`
             greenlet 3.5 frees a thread's own one with the thread, whoever refers to it.
         directory: the processes by name and id.
@@ -99,8 +100,7 @@ class Scheduler:
         self.deferred: WeakValueDictionary[int, Promise] = WeakValueDictionary()
         self.owed: dict[Cell, dict[Promise, None]] = {}
         self.scheduled = False
-        self.is_closing = False
-        self.is_closed = False
+        self.is_leaving = self.is_closing = self.is_closed = False
         self.budget = 0
         self.deadline = 0.0
         self.turns = 0
@@ -419,7 +419,7 @@ class Scheduler:
     def close(self) -> None:
         """End every process with ``"shutdown"``, unwind parked handlers, serve no more.
 
-        Called on the loop, not in a handler.  Clean-up hooks run, but nothing can be waited for.
+        Called on the loop, not in a handler.  Hooks that are left run, but cannot wait.
         """
         close(self)
 

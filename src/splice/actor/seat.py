@@ -123,7 +123,7 @@ class NearSeat:
 
     def keeps_mail(self, reason: Any) -> bool:
         """Whether its mail shall wait for another life."""
-        if self._owner.has_ended or self._owner.scheduler.is_closing:
+        if self._owner.has_ended or self._owner.scheduler.is_leaving:
             return False
         if self.is_running:
             return comes_back(self._spec.restart, reason)

@@ -112,10 +112,8 @@ def spawn(
         ValueError: the name is malformed.
         ProcessStopped: the node is being shut down.
     """
-    if scheduler.is_closing:
-        raise ProcessStopped(
-            f"no {cls.__name__} was made: the node is shut down", reason="shutdown"
-        )
+    if scheduler.is_leaving:
+        raise refusal(cls)
     directory = scheduler.directory
     if name is not None:
         directory.check_name(name)
@@ -132,6 +130,12 @@ def spawn(
     if name is not None and directory.on_name is not None:
         directory.on_name(name)  # after `put`: early mail for it stands behind this
     return message
+
+
+def refusal(cls: type) -> ProcessStopped:
+    """Make the error of a process that is not made, for its node is being shut down."""
+    text = f"no {cls.__name__} was made: the node is shut down"
+    return ProcessStopped(text, reason="shutdown")
 
 
 class Made(Promise):

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from splice.actor.cell import Cell
 from splice.actor.childspec import ChildCounts, ChildInfo, ChildSpec
+from splice.actor.cleaning import outlives
 from splice.actor.context import current_message, current_worker
 from splice.actor.family import Family
 from splice.actor.handlers import Handler, Hook
@@ -37,6 +38,7 @@ from splice.actor.restart import (
     WindUp,
 )
 from splice.actor.seat import abroad
+from splice.actor.spawning import refusal
 from splice.actor.supervised import Child
 from splice.errors import CannotWait, Exit
 from splice.log import logger
@@ -166,10 +168,11 @@ class Supervisor(Process):
             ChildRunning: it runs, or is about to be restarted.
             CannotWait: its own last handler, not at its end yet, has led to this call; or as
                 `start_child`.
+            ProcessStopped: the node is being shut down.
         """
         found = self._family.stopped(id)
         self._check_wait("restart_child")
-        self._family.restart(found)
+        self._restart(found)
         return found.proxy
 
     @_answering
@@ -247,6 +250,16 @@ class Supervisor(Process):
         self._family.start(made)
         return made
 
+    @property
+    def _is_leaving(self) -> bool:
+        """Whether the node is being shut down."""
+        return self._sp_cell.scheduler.is_leaving
+
+    def _restart(self, found: Child) -> None:
+        if self._is_leaving:
+            raise refusal(found.spec.cls)
+        self._family.restart(found)
+
     def _check_wait(self, what: str) -> None:
         """Raise CannotWait where a child cannot be waited for, before anything is done about it."""
         worker = current_worker()
@@ -274,6 +287,7 @@ class Supervisor(Process):
             found.seat.close()
         self._family.clear()
 
+    @outlives
     def sp_terminate(self, reason: Any) -> None:
         """Stop the children, the one started last first."""
         if not self._sp_cell.scheduler.is_closing:  # then all are ended anyway
@@ -297,8 +311,9 @@ class Supervisor(Process):
             return
         # of its last end: this may have been sent for an earlier one, and again since
         reason = found.see_to()
-        if found.spec.dest and abroad(self._sp_cell).is_leaving:
-            return  # the nodes that this one has forked go first
+        if self._is_leaving or (found.spec.dest and abroad(self._sp_cell).is_leaving):
+            found.seat.release()  # nothing comes back; the nodes that were forked go first
+            return
         now = self._sp_cell.scheduler.loop.time()
         action = self._policy.decide(
             self._members(found),
@@ -354,6 +369,10 @@ class Supervisor(Process):
             if _is_on_the_stack_of_another():
                 tell_owner(self._sp_cell, _AGAIN, found)
                 return
+            if self._is_leaving:  # as in `_ended`
+                found.stop(will_return=False)
+                self._give_up_on(found)
+                return
             now = self._sp_cell.scheduler.loop.time()
             self._carry_out(
                 self._policy.again(self._members(found), found.key, self._restarts, now)
@@ -373,7 +392,7 @@ class Supervisor(Process):
             found.is_restarting = True
         for found in starting:
             try:
-                self._family.restart(found)
+                self._restart(found)
             except Exception:
                 _log.exception("child %r could not be restarted", found.key)
                 self._retried = found

@@ -121,11 +121,14 @@ class Agent(Process):
             "children": [child.address for child in node.children],
         }
 
-    async def shutdown(self) -> None:
-        """Shut the node down: children first, then itself; answered before it goes."""
+    def shutdown(self, seconds: float | None = None) -> Promise:
+        """Shut the node down: children first, then itself; answered before it goes.
+
+        Args:
+            seconds: that whoever asks waits for the end of its OS process; as long as a parent
+                does when None.
+        """
         node = self._node
-        try:
-            await node.children.shut_down()
-        finally:
-            # one turn later, so that this answer is on its way
-            node.loop.call_later(0, node.leave)
+        if seconds is None:
+            seconds = node.config.shutdown_timeout
+        return node.run_coroutine(partial(node.ending.on_request, seconds))

@@ -167,44 +167,51 @@ class Children:
             self._node.peers.lost(child.incarnation, what, child.address)
         child.ended.resolve(end)
 
-    async def shut_down(self, children: Sequence[ChildNode] | None = None) -> None:
+    async def shut_down(
+        self,
+        children: Sequence[ChildNode] | None = None,
+        seconds: float | None = None,
+    ) -> None:
         """End `children`, all of them when None, and theirs before them.
 
-        Those that take too long are killed.
+        Args:
+            seconds: after which those are killed that have not ended; ``shutdown_timeout`` when
+                None.
         """
         import asyncio  # loaded with the first node
 
         if children is None:
             self.is_closing = True  # nobody may start another one behind our back
             children = list(self._children)
-        await asyncio.gather(*(self.end(child) for child in children))
+        if seconds is None:
+            seconds = self._node.config.shutdown_timeout
+        await asyncio.gather(*(self._end(child, seconds) for child in children))
 
-    async def end(self, child: ChildNode) -> None:
+    async def _end(self, child: ChildNode, seconds: float) -> None:
         """Ask one child to shut down, and kill its OS process if it does not."""
         import asyncio  # loaded with the first node
 
-        timeout = self._node.config.shutdown_timeout
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 if child.address:
-                    self._ask_to_leave(child)
+                    self._ask_to_leave(child, seconds)
                 else:
                     child.kill()  # still being started, it holds nothing yet
                 await _settled(child.ended)
         except TimeoutError:
             _log.warning(
-                "node %s (OS process %s) did not end within %s s and is killed",
+                "node %s (OS process %s) did not end within %g s and is killed",
                 child.address,
                 child.pid,
-                timeout,
+                seconds,
             )
             child.kill()
             await _settled(child.ended)
 
-    def _ask_to_leave(self, child: ChildNode) -> None:
+    def _ask_to_leave(self, child: ChildNode, seconds: float) -> None:
         agent = agent_at(self._node, url(AGENT, child.address, child.incarnation))
         # its answer may be lost on the way out: that it has ended is what counts
-        answer: Promise = agent.ask(_SHUTDOWN, (), None)
+        answer: Promise = agent.ask(_SHUTDOWN, (seconds,), None)
         answer.add_done_callback(partial(_log.debug, "leave: %s: %r", child.address))
 
     def ended_of(self, address: str) -> Promise | None:

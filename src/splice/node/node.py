@@ -34,6 +34,7 @@ from splice.node.children import Children
 from splice.node.copying import IsolatedNamed, WireCopier, cell_class
 from splice.node.current import rebuild_proxy
 from splice.node.dead_letters import DeadLetters
+from splice.node.ending import Ending
 from splice.node.exchange import Exchange
 from splice.node.fates import watch
 from splice.node.many import make_many
@@ -102,6 +103,7 @@ class Node:
         self.room = Room(self)
         self.dead_letters = DeadLetters(self)
         self._tasks: dict[asyncio.Task[Any], Promise] = {}
+        self.ending = Ending(self)
 
     # ---- addresses and proxies
 
@@ -342,20 +344,7 @@ class Node:
 
     async def shut_down(self) -> None:
         """End the children, then this node, when what it has sent has arrived."""
-        try:
-            await self.children.shut_down()
-            await self._see_off()
-        finally:
-            self.leave()
-
-    async def _see_off(self) -> None:
-        if self.peers is None:
-            return
-        from splice.net.farewell import Farewell  # loaded late, as what `open` loads
-
-        # half of what a parent gives this node to end
-        patience = self.config.shutdown_timeout / 2
-        await Farewell(self.peers.known(), self.loop.time, patience).over()
+        await self.ending.of_its_own()
 
     def leave(self) -> None:
         """Close the node and let go of its loop; what comes last in a node's life."""

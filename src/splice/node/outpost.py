@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from splice.actor.childspec import ChildSpec
+from splice.actor.cleaning import outlives
 from splice.actor.deferred import Deferred
 from splice.actor.endings import kill
 from splice.actor.handlers import NamedHandler
@@ -80,6 +81,7 @@ class Outpost(Process):
         """Fail the mail that waits for another life."""
         self._seat.release()
 
+    @outlives
     def sp_terminate(self, reason: Any) -> None:
         """End the child."""
         # when the node is shut down, all are ended anyway
@@ -89,6 +91,8 @@ class Outpost(Process):
                 ending.exception()
 
     def _has_ended(self, reason: Any) -> None:
+        if self._sp_cell.scheduler.is_leaving:
+            return  # it cannot come back here: with the node another place is found for it
         if isinstance(reason, BaseException):
             self._end.fail(reason)
         else:

@@ -187,8 +187,8 @@ class Runtime(Timing, Insight, Fates):
         return thread is None or thread.join(timeout)
 
     def _at_exit(self) -> None:
-        # the children have as long to end; a handler that goes on must not keep the program
-        timeout = 2 * self._config.shutdown_timeout
+        # a handler that goes on must not keep the program
+        timeout = self._config.end_seconds
         if not self._shut_down_default(timeout):
             _log.warning(
                 "the node did not shut down within %s s; is a handler still computing?",
