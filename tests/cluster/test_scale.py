@@ -103,6 +103,14 @@ def test_a_session_is_at_its_size_when_who_was_lost_is_replaced() -> None:
         assert len(c.workers) == 2
 
 
+def test_a_session_that_shrinks_while_it_grows_settles_both() -> None:
+    with session(worker_count=1) as c:
+        growing = [c.scale(3), c.scale(3)]
+        c.scale(1).get(timeout=20)
+        assert [each.exception(20) for each in growing] == [None, None]
+        assert len(c.workers) == 1
+
+
 class Resident(Process):
     def address(self) -> str:
         return str(runtime.address)

@@ -103,6 +103,11 @@ class Seat:
     tally: Tally = field(default_factory=Tally)
     turn: int = 0
 
+    @property
+    def is_coming(self) -> bool:
+        """Whether it is not ready yet, but will be, as far as is known."""
+        return not (self.is_leaving or self.hired.ready.done())
+
 
 class Crew:
     """Hires the workers of a session, and others for those that are lost.
@@ -196,11 +201,18 @@ class Crew:
             seat.is_surplus = True
             self.recall(seat.hired)
         self.hire()
-        staying = [seat for seat in self._seats.values() if not seat.is_leaving]
-        coming = [seat.hired.ready for seat in staying if seat.proxy is None]
-        for change in [*coming, *(seat.hired.ended for seat in leaving)]:
-            if not change.done():
-                await change
+        await self._all_ready()
+        for seat in leaving:
+            if not seat.hired.ended.done():
+                await seat.hired.ended
+
+    async def _all_ready(self) -> None:
+        while coming := [seat for seat in self._seats.values() if seat.is_coming]:
+            try:
+                await coming[0].hired.ready
+            except SpliceError:
+                if not coming[0].is_leaving:  # else another resize has let it go
+                    raise
 
     def fill(self) -> None:
         """There is new work: see to it that all workers are there, or on their way."""
