@@ -9,7 +9,7 @@ from typing import Final
 VERSION: Final = "0.1.0"
 """Of splice; the packaging takes it from here."""
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """The wire protocol; both ends of a channel must have the same."""
 
 

@@ -16,7 +16,8 @@ with the sender (`net.codec` puts only immutable scalars or finished payloads in
 
 ``id`` counts the requests, tells and cancels of one node; a cancel is answered too, with whether
 it came in time, and a tell that was held, with None once it is in a mailbox.  ``args``,
-``kwargs``, ``value`` and ``error`` are payloads of `net.codec`; ``resource`` is a name or an id.
+``kwargs``, ``value`` and ``error`` are payloads of `net.codec`; ``resource`` is a name or an id, or
+``name#serial`` where one very process is meant (`uri.addressee_of`).
 A signal goes to the process ``resource``; its ``source`` is the process that sends it, or the
 number of a monitor.
 ``hops`` are plain (`node.hops`).

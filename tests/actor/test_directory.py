@@ -1,16 +1,19 @@
 """The directory: who lives on a node, and who once did."""
 
+from sys import getsizeof
 from typing import Any
 
 import pytest
 
 from splice.actor import directory as module
+from splice.actor.cell import Cell
 from splice.actor.childspec import child
 from splice.actor.directory import PAST_IDS, PAST_NAMES, WORD_LENGTH, Directory
 from splice.actor.process import Process
 from splice.actor.supervisor import Supervisor
 from splice.errors import Exit
 from splice.testing.actors import World
+from splice.uri import addressee_of
 
 
 class Clerk(Process):
@@ -122,3 +125,48 @@ def test_who_is_made_after_it_was_shrunk_is_found(
     world.kill(world.spawn(Clerk))
     made = world.cell(world.spawn(Clerk, name="clerk"))
     assert world.scheduler.directory.get("clerk") is made
+
+
+def test_it_is_as_small_again_without_names_as_without_ids(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, before = Directory(), getsizeof({})
+    cells = [Cell(world.scheduler, directory.ident_for(f"c{i}")) for i in range(9)]
+    for cell in cells:
+        directory.add(cell)
+    for cell in cells[1:]:
+        directory.remove(cell.ident, "normal")
+    monkeypatch.setattr(module, "SHRINK_MASK", 0)
+    monkeypatch.setattr(module, "SPARSE_BYTES", 0)
+    directory.remove(cells[0].ident, "normal")
+    directory.remove("nobody", "normal")
+    assert getsizeof(directory.bound) == before
+
+
+def test_a_serial_that_was_not_given_out_yet_was_not_used() -> None:
+    directory = Directory()
+    directory.ident_for("clerk")
+    used = [directory.was_used(text) for text in ("clerk#1", "clerk#2", "clerk#x")]
+    assert used == [True, False, False]
+
+
+def test_a_named_process_is_found_as_the_bearer_of_its_name_and_as_itself(
+    world: World,
+) -> None:
+    directory = world.scheduler.directory
+    old = world.cell(world.spawn(Clerk, name="clerk"))
+    before = addressee_of(old.ident)
+    world.kill(old)
+    new = world.cell(world.spawn(Clerk, name="clerk"))
+    calls = ("clerk", addressee_of(new.ident), before)
+    assert [directory.find(call) for call in calls] == [new, new, None]
+    assert directory.was_used(before)
+
+
+def test_a_named_process_is_listed_once(world: World) -> None:
+    directory = world.scheduler.directory
+    cell = world.cell(world.spawn(Clerk, name="clerk"))
+    assert (len(directory), directory.cells()) == (1, [cell])
+    assert directory.idents(0, 10) == ["clerk"]
+    world.kill(cell)
+    assert (len(directory), len(directory.bound)) == (0, 0)

@@ -214,6 +214,13 @@ def test_a_small_message_for_the_same_process_keeps_its_place() -> None:
     assert pair.handled == [3, 1, 2, 4, 5]
 
 
+def test_order_holds_among_the_ways_to_call_one_process() -> None:
+    pair = Pair()
+    pair.arrive(pair.send(large(1, f"{SHIP}#7"), small(2, SHIP), small(3, "ship-2#7")))
+    pair.settle()
+    assert pair.handled == [3, 1, 2]
+
+
 def test_a_large_answer_overtakes_large_mail_that_has_no_credit() -> None:
     pair = Pair()
     pair.ends[0].outbound.spent = pair.ends[0].outbound.credit

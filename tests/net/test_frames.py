@@ -82,7 +82,7 @@ def test_no_parts_at_all_are_a_named_error() -> None:
     ("place", "value", "complaint"),
     [
         (0, b"X", "begins with b'F', this one with b'X'"),
-        (1, b"\x63", "of protocol 99, not 1"),
+        (1, b"\x63", "of protocol 99, not 2"),
         (2, b"\x2a", "of the unknown kind 42"),
     ],
 )

@@ -602,7 +602,7 @@ def test_a_member_that_sends_bad_frames_again_and_again_is_given_up_by_name(
         world.advance(3)
         assert connection not in seen.channel.connections
     assert seen.bad_frames == 3
-    assert "sent a frame of protocol 70, not 1; please report it" in str(b.lost[0])
+    assert "sent a frame of protocol 70, not 2; please report it" in str(b.lost[0])
     a.tell(b, 2)
     world.advance(3)
     assert b.got == [1, 2]

@@ -17,8 +17,9 @@ import pytest
 from splice import NodeLost
 from splice.actor.cell import Cell
 from splice.actor.context import Ended
+from splice.actor.directory import Directory
 from splice.node.signals import Signals
-from splice.uri import url
+from splice.uri import Resource, addressee_of, bound_url, url
 
 Move = tuple[str, int]
 ADDRESS: Final = "tcp://10.1.1.15:54321"
@@ -47,21 +48,40 @@ class Way:
     def send_signal(self, message: Any) -> None:
         self.queue.append(message.entry)
 
+    def url_of(self, ident: Any) -> url:
+        return bound_url(ident, self.address, self.incarnation)
+
 
 class Side:
-    """A node with one process, as `Signals` sees it."""
+    """A node with one process, as `Signals` sees it; one whose name is a number has none."""
 
-    def __init__(self, name: str, other: str) -> None:
-        self.far: Any = SimpleNamespace(url=url(other, ADDRESS, 1))
+    def __init__(self, name: Resource, other: Resource) -> None:
+        self.name = name
+        serial = 1 if isinstance(other, str) else None
+        self.far: Any = SimpleNamespace(url=url(other, ADDRESS, 1, serial=serial))
         self.far_by_address: Any = SimpleNamespace(url=url(other, ADDRESS))
         self.way, self.second = Way(), Way()
         self.is_merged = False
         self.scheduler = SimpleNamespace(is_closed=False, scheduled=True, ready=[])
-        self.cell = Cell(self.scheduler, name)
-        self.cell.object = Trapper()
-        self.scheduler.directory = {name: self.cell}
+        self.scheduler.directory = self.directory = Directory()
+        self.move_in()
         self.exchange = SimpleNamespace(early=SimpleNamespace(keep=lambda *_: False))
         self.signals = Signals(self)  # type: ignore[arg-type]
+
+    def move_in(self) -> None:
+        """Have a new process take the name."""
+        name = self.name
+        ident = name if isinstance(name, int) else self.directory.ident_for(name)
+        self.cell = Cell(self.scheduler, ident)  # type: ignore[arg-type]
+        self.cell.object = Trapper()
+        self.directory.add(self.cell)
+
+    def make_way(self) -> None:
+        """End, for another process that takes the name."""
+        if not self.cell.has_ended:
+            self.end()
+        self.directory.remove(self.cell.ident, "normal")
+        self.move_in()
 
     def open(self) -> Side:
         return self
@@ -113,19 +133,27 @@ class Side:
     def state(self, rank: Callable[[int, Any], Any], me: int) -> Any:
         ties = [
             (
-                [rank(me, end.number) for end in ties.links.values()],
-                [rank(me, number) for number in ties.parting.values()],
+                [
+                    (rank(me, end.number), *map(addressee_of, ends))
+                    for ends, end in ties.links.rows()
+                ],
+                [
+                    (rank(me, number), *map(addressee_of, ends))
+                    for ends, number in ties.parting.rows()
+                ],
             )
             for ties in self.all_ties
         ]
         queues = [
             [
-                (name, rank(1 - me if name == "unlinked" else me, number))
-                for _, name, _, _, _, number in way.queue
+                (name, *ends, rank(1 - me if name == "unlinked" else me, number))
+                for _, name, *ends, _, number in way.queue
             ]
             for way in (self.way, self.second)
         ]
-        return repr((ties, queues, self.links, self.cell.has_ended, self.is_merged))
+        serials = addressee_of(self.cell.ident), self.far.url.serial
+        ways = self.cell.has_ended, self.is_merged
+        return repr((ties, queues, self.links, serials, ways))
 
 
 class World:
@@ -136,8 +164,19 @@ class World:
         behind: the side that has not learned yet that the other one has given it up.
     """
 
-    def __init__(self, *, is_linked: bool, is_connected: bool = True) -> None:
-        self.sides = [Side("a", "b"), Side("b", "a")]
+    def __init__(
+        self,
+        *,
+        is_linked: bool,
+        is_connected: bool = True,
+        is_merged: bool = False,
+        is_named: bool = True,
+    ) -> None:
+        one: Resource = "a" if is_named else 5
+        self.sides = [Side(one, "b"), Side("b", one)]
+        if is_merged:  # from the start
+            for side in self.sides:
+                side.second, side.is_merged = side.way, True
         self.calls: list[Move] = []
         self.told_before = [0, 0]
         self.behind: int | None = None
@@ -163,6 +202,10 @@ class World:
             self._lose(number)
         elif name == "deliver":
             self._deliver(number)
+        elif name == "make_way":
+            side.make_way()
+            where = side.way.url_of(side.cell.ident)
+            self.sides[1 - number].far = SimpleNamespace(url=where)
         else:
             getattr(side, name)()
 
@@ -188,7 +231,9 @@ class World:
     def drain(self) -> None:
         self.is_connected = True
         for side in self.sides:
-            if side.second.queue or len(side.all_ties) > 1:
+            if side.second is not side.way and (
+                side.second.queue or len(side.all_ties) > 1
+            ):
                 side.merge()
         while moves := self.deliveries:
             self.make(moves[0])
@@ -292,6 +337,22 @@ def up_to(
     return moves
 
 
+def with_names(calls: int, *more: str, sides: tuple[int, ...] = (0, 1)) -> Moves:
+    """As `up_to`, with calls by name: another way to the other node, until they are merged."""
+    others = up_to(calls, *more, sides=sides)
+
+    def moves(world: World, trace: list[Move]) -> list[Move]:
+        one = world.sides[0]
+        is_open = len(world.calls) < calls and (
+            one.way is one.second or not one.is_merged
+        )
+        ways = [(f"{how} by address", 0) for how in CALLS] if is_open else []
+        merge = [] if one.is_merged else [("merge", 0)]
+        return [*ways, *merge, *others(world, trace)]
+
+    return moves
+
+
 def may(world: World, name: str, number: int) -> bool:
     side = world.sides[number]
     if name == "connect":
@@ -346,6 +407,46 @@ def test_ends_and_new_lives_on_both_sides(is_linked: bool) -> None:
         an_end_is_told_when_linked(trace, is_linked=is_linked)
 
 
+def test_links_that_cross_with_a_process_giving_way_to_a_namesake(
+    is_linked: bool,
+) -> None:
+    moves = up_to(3 if is_linked else 4, "make_way", sides=(1,))
+    for trace in traces(moves, is_linked=is_linked):
+        an_end_is_told_when_linked(trace, is_linked=is_linked)
+        world = quiet(trace, is_linked=is_linked)
+        since = (
+            trace[trace.index(("make_way", 1)) :] if ("make_way", 1) in trace else []
+        )
+        calls = [move for move in since if move[0] in CALLS]
+        if calls and all(how == "link" for how, _ in calls):
+            assert world.sides[0].links == (1, 1), trace
+
+
+def test_links_of_one_without_a_name_with_one_giving_way_to_a_namesake(
+    is_linked: bool,
+) -> None:
+    start = {"is_linked": is_linked, "is_named": False}
+    moves = up_to(3 if is_linked else 4, "make_way", sides=(1,))
+    for trace in traces(moves, **start):
+        an_end_is_told_when_linked(trace, **start)
+
+
+def test_a_namesake_never_has_what_was_told_of_the_one_before(is_linked: bool) -> None:
+    moves = up_to(2, "make_way", sides=(0, 1))
+    for trace in traces(moves, is_linked=is_linked):
+        an_end_is_told_when_linked(trace, is_linked=is_linked)
+
+
+def test_links_by_name_that_cross_with_one_giving_way_to_a_namesake(
+    is_linked: bool,
+) -> None:
+    start = {"is_linked": is_linked, "is_merged": True}
+    for side in (0, 1):
+        moves = with_names(3 if side else 2, "make_way", sides=(side,))
+        for trace in traces(moves, **start):
+            an_end_is_told_when_linked(trace, **start)
+
+
 def test_signals_that_never_leave() -> None:
     # a node that was not connected yet, or was given up, is linked to nobody
     start = {"is_linked": False, "is_connected": False}
@@ -359,12 +460,14 @@ def test_a_loss_that_the_other_side_learns_of_later(is_linked: bool) -> None:
 
 
 def test_two_ways_that_become_one(is_linked: bool) -> None:
-    def moves(world: World, trace: list[Move]) -> list[Move]:
-        one = world.sides[0]
-        ways = [] if one.is_merged else [(f"{how} by address", 0) for how in CALLS]
-        offered = [*OFFERED, *ways] if len(world.calls) < 3 else []
-        merge = [] if one.is_merged else [("merge", 0)]
-        return [*offered, *merge, *world.deliveries]
-
-    for trace in traces(moves, is_linked=is_linked):
+    for trace in traces(with_names(3), is_linked=is_linked):
         an_end_is_told_when_linked(trace, is_linked=is_linked)
+
+
+def test_two_ways_that_become_one_while_processes_give_way_to_namesakes(
+    is_linked: bool,
+) -> None:
+    for side in (0, 1):
+        moves = with_names(2, "make_way", sides=(side,))
+        for trace in traces(moves, is_linked=is_linked):
+            an_end_is_told_when_linked(trace, is_linked=is_linked)

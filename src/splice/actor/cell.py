@@ -197,10 +197,10 @@ class Cell:
         """Return the function that makes a proxy from a url on another node."""
         return self.scheduler.home.rebuild
 
-    def ghost(self) -> Cell:
+    def ghost(self, reason: Any = "killed", kind: str = "process") -> Cell:
         """Return an ended process of the same name, to own what is left of an earlier life."""
         ghost = Cell(self.scheduler, self.ident)
-        ghost.runner = Ended("process", "killed")
+        ghost.runner = Ended(kind, reason)
         return ghost
 
     @property

@@ -8,7 +8,7 @@ from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from splice.errors import NameTaken
-from splice.uri import Resource, check_name
+from splice.uri import BoundName, Resource, addressee_of, check_name, ident_of
 
 if TYPE_CHECKING:
     from splice.actor.cell import Cell
@@ -37,13 +37,16 @@ class Directory:
     Attributes:
         get: returns the process of a name or id, or None; the dictionary's own method, as every
             message from afar calls it.
+        bound: those with names, by what messages call them that mean no later one of the name.
         on_name: called with the name of a process that was just made, or None.
     """
 
     def __init__(self) -> None:
         self._cells: dict[Resource, Cell] = {}
         self.get: Callable[[Resource], Cell | None] = self._cells.get
+        self.bound: dict[Resource, Cell] = {}
         self._next = 1
+        self._last_serial = 0
         self._past: dict[str, Any] = {}
         # by id modulo their length; made when the first one ends
         self._past_ids: list[int] = []
@@ -57,6 +60,17 @@ class Directory:
         self._next += 1
         return ident
 
+    def ident_for(self, name: str | None) -> Resource:
+        """Return what a new process is called: its name, bound to it, or a new id."""
+        if name is None:
+            return self.new_id()
+        self._last_serial += 1
+        return BoundName(name, self._last_serial)
+
+    def find(self, addressee: Resource) -> Cell | None:
+        """Return the process that messages call so, or None."""
+        return self.get(addressee) or self.bound.get(addressee)
+
     def check_name(self, name: str) -> None:
         """Raise NameTaken if `name` is in use, TypeError or ValueError if it is none."""
         check_name(name)
@@ -66,6 +80,8 @@ class Directory:
     def add(self, cell: Cell) -> None:
         """Enter `cell` under its ident."""
         self._cells[cell.ident] = cell
+        if type(cell.ident) is BoundName:
+            self.bound[addressee_of(cell.ident)] = cell
 
     def remove(self, ident: Resource, reason: Any) -> None:
         """Strike out `ident`, which has ended for `reason`; the name is free again."""
@@ -85,22 +101,28 @@ class Directory:
             ids[slot] = ident
             self._reasons[slot] = reason
         else:
+            self.bound.pop(addressee_of(ident), None)
             self._remember_name(cast("str", ident), reason)
 
     def _remember_name(self, name: str, reason: str | None) -> None:
         self._past.pop(name, None)
-        self._past[name] = reason
+        self._past[name] = getattr(name, "serial", 0), reason
         if len(self._past) > PAST_NAMES:
             del self._past[next(iter(self._past))]
 
     def _shrink(self) -> None:
         # a dictionary never gets smaller by itself: a million that were would cost 40 MB
-        if getsizeof(self._cells) > SPARSE_BYTES * (len(self._cells) + 1000):
+        if _is_sparse(self._cells):
             self._cells = dict(self._cells)
             self.get = self._cells.get
+        if _is_sparse(self.bound):
+            self.bound = dict(self.bound)
 
     def was_used(self, ident: Resource) -> bool:
         """Tell whether a process bore that id, or that name not too long ago."""
+        ident = ident_of(ident)
+        if type(ident) is BoundName:
+            return 0 < ident.serial <= self._last_serial
         if isinstance(ident, str):
             return ident in self._past
         return 0 < ident < self._next
@@ -110,8 +132,11 @@ class Directory:
 
         Only words are remembered, and those of so many processes.
         """
+        ident = ident_of(ident)
         if isinstance(ident, str):
-            return self._past.get(ident)
+            serial, reason = self._past.get(ident, (0, None))
+            is_another = type(ident) is BoundName and ident.serial != serial
+            return None if is_another else reason
         slot = ident % PAST_IDS
         is_there = bool(self._reasons) and self._past_ids[slot] == ident
         return self._reasons[slot] if is_there else None
@@ -126,3 +151,7 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self._cells)
+
+
+def _is_sparse(cells: dict[Resource, Cell]) -> bool:
+    return getsizeof(cells) > SPARSE_BYTES * (len(cells) + 1000)

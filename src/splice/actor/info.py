@@ -28,7 +28,7 @@ from splice.actor.running import RunningTask, RunningThread
 from splice.actor.scheduler import Scheduler
 from splice.config import RUN_SECONDS
 from splice.errors import shown
-from splice.uri import Resource, url
+from splice.uri import Resource, plain, url
 
 State = Literal["idle", "queued", "running", "waiting", "ended"]
 
@@ -97,21 +97,21 @@ def info_of(cell: Cell, where: url | None) -> ProcessInfo:
 
 
 def _doing(cell: Cell, where: url | None) -> ProcessInfo:
-    runner = cell.runner
+    runner, ident = cell.runner, plain(cell.ident)
     if type(runner) is Ended:
         kind, reason = runner.kind, shown(runner.reason)
-        return ProcessInfo(cell.ident, where, kind, "ended", reason=reason)
+        return ProcessInfo(ident, where, kind, "ended", reason=reason)
     owner = cell.object
     kind = "" if owner is None else type(owner).__qualname__
     mailbox = count_mail(cell)
     handling = _handling(cell, runner)
     if handling is None:
         state: State = "queued" if mailbox else "idle"
-        return ProcessInfo(cell.ident, where, kind, state, mailbox)
+        return ProcessInfo(ident, where, kind, state, mailbox)
     state, message, since, promise, frame = handling
     now = cell.scheduler.loop.time()
     return ProcessInfo(
-        cell.ident,
+        ident,
         where,
         kind,
         state,

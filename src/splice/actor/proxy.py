@@ -23,7 +23,7 @@ from splice.actor.handlers import Handler, NamedHandler, handlers_of
 from splice.actor.process import Process, ProcessMeta
 from splice.actor.promise import Promise
 from splice.errors import CannotWait, CoroutineEnded, NoSuchHandler
-from splice.uri import Resource, url
+from splice.uri import Resource, plain, url
 
 if TYPE_CHECKING:
     from splice.actor.scheduler import Scheduler
@@ -92,7 +92,7 @@ class Proxy:
     @property
     def sp_id(self) -> Resource:
         """Its name, or its id on its node."""
-        return _resource_of(self._sp_target)
+        return plain(_resource_of(self._sp_target))
 
     if not TYPE_CHECKING:  # a type checker would take any name
 
@@ -118,7 +118,9 @@ class Proxy:
         if mine is theirs:
             return True
         # urls last: that of a near process has the node open its sockets
-        return _resource_of(mine) == _resource_of(theirs) and mine.url == theirs.url
+        return _resource_of(mine) == _resource_of(theirs) and _are_one(
+            mine.url, theirs.url
+        )
 
     def __hash__(self) -> int:
         return hash(_resource_of(self._sp_target))
@@ -155,6 +157,12 @@ class Proxy:
 
 
 _set_target: Final[Callable[[Any, Any], None]] = cast(Any, Proxy)._sp_target.__set__
+
+
+def _are_one(mine: url, theirs: url) -> bool:
+    # urls of two that have borne a name are equal; a text form tells of no serial
+    one, other = mine.serial, theirs.serial
+    return mine == theirs and (one == other or one is None or other is None)
 
 
 def _resource_of(target: ProxyTarget) -> Resource:

@@ -119,7 +119,7 @@ def spawn(
         directory.check_name(name)
     choose = scheduler.cell_class
     kind = Cell if choose is None else choose(cls)
-    ident = directory.new_id() if name is None else name
+    ident = directory.ident_for(name)
     cell = kind(scheduler, ident)
     limit = cls.sp_mailbox_limit  # type: ignore[attr-defined]  # of a Process
     if limit is not None:

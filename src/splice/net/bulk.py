@@ -153,7 +153,8 @@ class Queue:
 def _target(message: Outgoing) -> Any:
     """Return the process that a message is for, None where it is for the whole node."""
     entry = message.entry
-    return entry[2] if entry[0] in (REQUEST, TELL) else None
+    # two proxies may call it by its name in two ways, and order holds all the same
+    return str(entry[2]).partition("#")[0] if entry[0] in (REQUEST, TELL) else None
 
 
 class Assembly:

@@ -17,6 +17,7 @@ from splice.net.outgoing import Outgoing
 from splice.net.overtaking import place
 from splice.net.timers import Sleeper
 from splice.net.window import Credit
+from splice.uri import Resource, bound_url, url
 
 FROZEN: Final = (
     "; it takes connections and does not shake hands: is it stopped, swapping, or in a "
@@ -150,6 +151,10 @@ class Peer(Sleeper):
     def is_roomy(self) -> bool:
         """Senders may go on."""
         return self._line.outbound.is_roomy
+
+    def url_of(self, ident: Resource) -> url:
+        """Return the url of one of its processes."""
+        return bound_url(ident, self.address, self.incarnation)
 
     def send(self, message: Outgoing) -> None:
         """Send a message at the next `Peers.flush`, or when the node can be reached."""

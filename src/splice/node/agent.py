@@ -77,27 +77,27 @@ class Agent(Process):
         """Make `count` processes here; answers the list of their proxies."""
         return self._node.spawn_many(count, cls, args, kwargs)
 
-    def stop(self, resource: Resource, reason: Any, drain: bool) -> Promise:
+    def stop(self, addressee: Resource, reason: Any, drain: bool) -> Promise:
         """Stop a process; answers None when it has ended."""
         node = self._node
-        return node.stop(Named(node, resource), reason, drain=drain)
+        return node.stop(Named(node, addressee), reason, drain=drain)
 
-    def kill(self, resource: Resource) -> None:
+    def kill(self, addressee: Resource) -> None:
         """End a process at once."""
         node = self._node
-        cell = node.scheduler.directory.get(resource)
+        cell = node.scheduler.directory.find(addressee)
         if cell is self._sp_cell:
             raise ProcessKilled
         if cell is not None:
             node.scheduler.kill(cell)
 
-    def link(self, resource: Resource, other: Proxy) -> None:
+    def link(self, addressee: Resource, other: Proxy) -> None:
         """Link a process of this node to another one, anywhere."""
-        join(self._node, Named(self._node, resource), other._sp_target, "link")
+        join(self._node, Named(self._node, addressee), other._sp_target, "link")
 
-    def unlink(self, resource: Resource, other: Proxy) -> None:
+    def unlink(self, addressee: Resource, other: Proxy) -> None:
         """Take such a link back."""
-        join(self._node, Named(self._node, resource), other._sp_target, "unlink")
+        join(self._node, Named(self._node, addressee), other._sp_target, "unlink")
 
     def whereis(self, name: str) -> Any:
         """Answer the proxy of the process of that name, or None."""
@@ -106,9 +106,9 @@ class Agent(Process):
             None if cell is None or cell.object is None else self._node.proxy_of(cell)
         )
 
-    def process_info(self, resource: Resource) -> ProcessInfo:
-        """Answer what the process of that name or id is doing."""
-        return self._node.find_info(resource)
+    def process_info(self, addressee: Resource) -> ProcessInfo:
+        """Answer what a process is doing."""
+        return self._node.find_info(addressee)
 
     def info(self) -> dict[str, Any]:
         """Answer figures of the node: address, pid, processes, children."""

@@ -2,8 +2,8 @@
 
 ::
 
-    far mail ─► LimitedCell, full ─► note ─► (ROOM, ident, False) ─► … ─► take: its senders wait
-                      half is handled ─► (ROOM, ident, True) ─► … ─► take: they go on
+    far mail ─► LimitedCell, full ─► note ─► (ROOM, whom, False) ─► … ─► take: its senders wait
+                      half is handled ─► (ROOM, whom, True) ─► … ─► take: they go on
 
 What is on its way already comes in above the limit: nothing is refused, so order and exactly-once
 hold as for all mail, and the node's window bounds it.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from splice.actor.promise import PENDING, Promise
 from splice.actor.waiters import Callback
 from splice.message import ROOM, Entry
+from splice.uri import addressee_of, ident_of
 
 if TYPE_CHECKING:
     from splice.actor.limited import LimitedCell
@@ -37,7 +38,7 @@ class Crowds:
         crowd = (cell, peer.incarnation)
         if crowd not in self._told and (room := cell.ready()).state == PENDING:
             self._told.add(crowd)
-            self._exchange.send_word(peer, (ROOM, cell.ident, False))
+            self._exchange.send_word(peer, (ROOM, addressee_of(cell.ident), False))
             room.add_waiter(Callback(partial(self._end, peer, crowd)))
 
     def _end(
@@ -45,7 +46,7 @@ class Crowds:
     ) -> None:
         if crowd in self._told:
             self._told.remove(crowd)
-            self._exchange.send_word(peer, (ROOM, crowd[0].ident, True))
+            self._exchange.send_word(peer, (ROOM, addressee_of(crowd[0].ident), True))
 
     def lost(self, peer: Peer) -> None:
         """Forget what a lost node was told: it forgets that, too."""
@@ -54,8 +55,10 @@ class Crowds:
     @staticmethod
     def take(dialogue: Dialogue, entry: Entry) -> None:
         """Take note that a mailbox of another node is full, or has room again."""
-        _, resource, has_room = entry
-        if has_room:
-            dialogue.open(resource)
-        else:
-            dialogue.crowds.setdefault(resource, [])
+        _, addressee, has_room = entry
+        # it is full for those who mean whoever bears its name, too
+        for called in dict.fromkeys((addressee, ident_of(addressee))):
+            if has_room:
+                dialogue.open(called)
+            else:
+                dialogue.crowds.setdefault(called, [])

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from splice.errors import DeliveryError
 from splice.log import logger
 from splice.node.remote import not_there
-from splice.uri import Resource, url
+from splice.uri import Resource, ident_of
 
 if TYPE_CHECKING:
     from splice.net.peers import Peer
@@ -104,8 +104,9 @@ class DeadLetters:
         """Take note of a message from afar to a process that is not there; its error."""
         node = self._node
         error = not_there(node, resource)
-        where = url(resource, node.address, node.incarnation)
-        self._note(lambda: str(where), handler, str(peer), error)
+        # no url: the text may be none that a process could bear
+        where = f"{node.address}/{ident_of(resource)}#{node.incarnation:x}"
+        self._note(lambda: where, handler, str(peer), error)
         return error
 
     def late(self, peer: Peer, ident: int) -> None:

@@ -42,7 +42,9 @@ class EarlyNames:
             False when there is no hope.
         """
         age = self._loop.time() - self._born
-        if not isinstance(resource, str) or age >= NAME_PATIENCE:
+        if not isinstance(resource, str) or "#" in resource:
+            return False  # it has been made, and has ended
+        if age >= NAME_PATIENCE:
             return False
         if not self._kept:
             self._loop.call_later(NAME_PATIENCE - age, self._give_up)

@@ -147,7 +147,7 @@ class Exchange:
         args, kwargs = packed
         name = message.handler.name  # type: ignore[union-attr]
         size = size_of_request(args, kwargs, name, buffers)
-        resource = target.url.resource
+        resource = target.addressee
         is_prompt = target.hurries and outbound.is_stuck
         if type(message) is Tell:
             entry = (TELL, ident, resource, name, args, kwargs)
@@ -287,7 +287,8 @@ class Exchange:
         self, peer: Peer, message: Promise, resource: Resource, name: str, entry: Entry
     ) -> bool:
         """Put a message into its mailbox; True when it is kept for a name instead."""
-        cell = self._scheduler.directory.get(resource)
+        directory = self._scheduler.directory
+        cell = directory.get(resource) or directory.bound.get(resource)
         if cell is None:
             return self._keep_or_refuse(peer, message, resource, name, entry)
         owner = cell.object

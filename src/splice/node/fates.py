@@ -28,6 +28,7 @@ from splice.node.current import node_to_wait_for
 from splice.node.given import as_class, check_callable, target_of
 from splice.node.remote import Named, Remote, agent_at
 from splice.seconds import timeout_of
+from splice.uri import ident_of
 
 if TYPE_CHECKING:
     from splice.net.lives import NodeEvent
@@ -88,7 +89,7 @@ class Fates:
         if not isinstance(target, Remote):
             node.kill(target)
             return
-        agent, named = agent_at(node, target.url), (target.url.resource,)
+        agent, named = agent_at(node, target.url), (target.addressee,)
         if may_wait_for(node.scheduler.thread):
             agent.ask(_KILL, named, None).get()
         else:
@@ -279,15 +280,15 @@ def _join_far(node: Node, one: Remote, other: Remote, how: str) -> None:
 def _ask_agent(node: Node, one: Remote, other: Remote, how: str) -> Promise:
     proxy = node.connect(other.url)
     agent = agent_at(node, one.url)
-    return agent.tell(NamedHandler(how), (one.url.resource, proxy), None)
+    return agent.tell(NamedHandler(how), (one.addressee, proxy), None)
 
 
 def _resolved(node: Node, target: Any) -> Any:
     """Return the process that a name means now; one that has ended when it means none."""
     if not isinstance(target, Named):
         return target
-    cell = node.scheduler.directory.get(target.resource)
-    return Cell(node.scheduler, target.resource).ghost() if cell is None else cell
+    cell = node.scheduler.directory.find(target.resource)
+    return cell or Cell(node.scheduler, ident_of(target.resource)).ghost()
 
 
 def _monitor(node: Node, target: Any, promise: Monitor, owner: Cell | None) -> None:

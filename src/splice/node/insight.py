@@ -59,7 +59,7 @@ class Insight:
         target = target_of(proc)
         if isinstance(target, Remote):
             node = node_to_wait_for("info")
-            agent, named = agent_at(node, target.url), (target.url.resource,)
+            agent, named = agent_at(node, target.url), (target.addressee,)
             found: ProcessInfo = agent.ask(_PROCESS_INFO, named, None).get()
             return found
         if isinstance(target, Cell):

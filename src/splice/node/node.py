@@ -38,9 +38,9 @@ from splice.node.ending import Ending
 from splice.node.exchange import Exchange
 from splice.node.fates import watch
 from splice.node.many import make_many
-from splice.node.remote import Named, Remote, agent_at, not_there
+from splice.node.remote import Named, Remote, agent_at, info_of_past, not_there
 from splice.node.room import Room
-from splice.uri import Resource, url
+from splice.uri import Resource, bound_url, url
 
 if TYPE_CHECKING:
     import asyncio
@@ -134,7 +134,7 @@ class Node:
 
     def url_of(self, cell: Cell) -> url:
         """Return the url of a process of this node."""
-        return url(cell.ident, self.address, self.incarnation)
+        return bound_url(cell.ident, self.address, self.incarnation)
 
     def proxy_of(self, cell: Cell) -> Proxy:
         """Return a proxy of a process of this node."""
@@ -149,15 +149,15 @@ class Node:
         """Return the proxy of the process at `where`, near or far.  Thread-safe."""
         target: Any
         if self._is_here(where):
-            cell = self.scheduler.directory.get(where.resource)
+            cell = self.scheduler.directory.find(where.addressee)
             if (
                 cell is not None
                 and where.incarnation is not None
                 and cell.object is not None
             ):
                 return self.proxy_of(cell)
-            named = Named if self.copier is None else IsolatedNamed
-            target = named(self, where.resource)
+            kind = Named if self.copier is None else IsolatedNamed
+            target = kind(self, where.addressee)
         else:
             target = Remote(self, where)
         return proxy_class_named(class_name)(target)
@@ -203,7 +203,7 @@ class Node:
     def cell_of(self, target: Any) -> Any:
         """Return who bears the name that `target` means on this node; another target as it is."""
         if isinstance(target, Named):
-            return self.scheduler.directory.get(target.resource)
+            return self.scheduler.directory.find(target.resource)
         return target
 
     def kill(self, target: Any) -> None:
@@ -222,7 +222,7 @@ class Node:
         if isinstance(target, Remote):
             # behind the mail that shall be handled first
             agent = agent_at(self, target.url, hurries=not drain)
-            return agent.ask(_STOP_FAR, (target.url.resource, reason, drain), None)
+            return agent.ask(_STOP_FAR, (target.addressee, reason, drain), None)
         return self.promise_of(self._stop, target, reason, drain)
 
     def _stop(self, target: Any, reason: Any, drain: bool) -> Promise | None:
@@ -260,26 +260,19 @@ class Node:
     def info_of(self, cell: Cell) -> ProcessInfo:
         """Tell what a process of this node is doing.  Thread-safe."""
         address = self._address
-        where = address and url(cell.ident, address, self.incarnation)
+        where = address and bound_url(cell.ident, address, self.incarnation)
         return info_of(cell, where or None)
 
-    def find_info(self, resource: Resource) -> ProcessInfo:
-        """Tell what the process of a name or id is doing.
+    def find_info(self, addressee: Resource) -> ProcessInfo:
+        """Tell what the process is doing that messages call so.
 
         Raises:
             ProcessNotFound: there never was one.
         """
-        cell = self.scheduler.directory.get(resource)
+        cell = self.scheduler.directory.find(addressee)
         if cell is not None:
             return self.info_of(cell)
-        directory = self.scheduler.directory
-        if not directory.was_used(resource):
-            raise not_there(self, resource)
-        why = directory.last_reason(resource)
-        reason = "" if why is None else repr(why)
-        return ProcessInfo(
-            resource, url(resource, self.address), "", "ended", reason=reason
-        )
+        return info_of_past(self, addressee)
 
     def infos(self) -> list[ProcessInfo]:
         """Tell what each process is doing, in the order they were made.  Thread-safe."""

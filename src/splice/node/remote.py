@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from splice.actor.context import current_cell
 from splice.actor.handlers import Handler
+from splice.actor.info import ProcessInfo
 from splice.actor.limited import LimitedCell
 from splice.actor.promise import PENDING, Promise, Tell
 from splice.actor.proxy import Proxy
 from splice.errors import DeliveryError, ProcessNotFound, ProcessStopped
 from splice.net.codec import encode_arguments
-from splice.uri import Resource, url
+from splice.uri import Resource, bound_url, ident_of, url
 
 AGENT: Final = "node"
 """The name of every node's agent, which `splice.node.agent` takes."""
@@ -68,12 +69,21 @@ class Remote:
     Attributes:
         url: bound: that life of the node and no other.  Unbound: whoever answers there when a
             message is sent.
+        addressee: how messages call it.
         waits: whether its senders wait while too much is under way to it; not so where splice
             itself sends no more than is handled.
         hurries: its messages go ahead of mail that waits for credit; for splice's own few.
     """
 
-    __slots__ = ("dialogue", "hurries", "node", "scheduler", "url", "waits")
+    __slots__ = (
+        "addressee",
+        "dialogue",
+        "hurries",
+        "node",
+        "scheduler",
+        "url",
+        "waits",
+    )
 
     is_near: ClassVar[bool] = False
     is_far: ClassVar[bool] = True
@@ -84,6 +94,9 @@ class Remote:
         self.node = node
         self.scheduler: Scheduler = node.scheduler
         self.url = where
+        # for most without a call: one is made for each proxy that arrives
+        is_plain = where.serial is None
+        self.addressee = where.resource if is_plain else where.addressee
         self.dialogue: Dialogue | None = None
         self.waits = waits
         self.hurries = hurries
@@ -159,7 +172,11 @@ def agent_at(node: Node, where: url, *, hurries: bool = True) -> Remote:
 
 
 class Named:
-    """A process of this very node by its name: whoever bears it when a message is sent."""
+    """A process of this very node by its name: whoever bears it when a message is sent.
+
+    Attributes:
+        resource: the name; as ``name#serial`` it means that very one, between two lives too.
+    """
 
     __slots__ = ("node", "resource", "scheduler")
 
@@ -172,8 +189,10 @@ class Named:
 
     @property
     def url(self) -> url:
-        """Its url; unbound, as it means a name."""
-        return url(self.resource, self.node.address)
+        """Its url; unbound when it means a name."""
+        ident = ident_of(self.resource)
+        life = None if ident is self.resource else self.node.incarnation
+        return bound_url(ident, self.node.address, life)
 
     def ask(
         self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any] | None
@@ -189,7 +208,7 @@ class Named:
 
     def put(self, message: Promise) -> None:
         """Hand `message` to who bears the name now; node's thread only."""
-        cell = self.scheduler.directory.get(self.resource)
+        cell = self.scheduler.directory.find(self.resource)
         if message.state != PENDING:
             return  # cancelled on its way here
         if cell is None:
@@ -209,7 +228,7 @@ class Named:
             note(self, message.handler.name, error, current_cell(), is_told=True)
 
     def _send(self, message: Promise) -> Promise:
-        cell = self.scheduler.directory.get(self.resource)
+        cell = self.scheduler.directory.find(self.resource)
         if isinstance(cell, LimitedCell) and message.handler is not None:
             cell.admit(message.handler)
         if get_ident() == self.scheduler.thread:
@@ -231,7 +250,7 @@ class Named:
         return True
 
     def __str__(self) -> str:
-        return str(self.resource)
+        return str(ident_of(self.resource))
 
 
 def not_there(node: Node, resource: Resource) -> ProcessNotFound | ProcessStopped:
@@ -240,6 +259,22 @@ def not_there(node: Node, resource: Resource) -> ProcessNotFound | ProcessStoppe
     if directory.was_used(resource):
         reason = directory.last_reason(resource)
         why = "; why is not known any more" if reason is None else f" ({reason!r})"
-        text = f"process {resource} of {node} has ended{why}"
+        text = f"process {ident_of(resource)} of {node} has ended{why}"
         return ProcessStopped(text, reason=reason)
     return ProcessNotFound(f"there is no process {resource!r} on {node}")
+
+
+def info_of_past(node: Node, addressee: Resource) -> ProcessInfo:
+    """Tell of a process that this node does not have any more.
+
+    Raises:
+        ProcessNotFound: it never had it.
+    """
+    directory = node.scheduler.directory
+    if not directory.was_used(addressee):
+        raise not_there(node, addressee)
+    ident, why = ident_of(addressee), directory.last_reason(addressee)
+    life = None if ident is addressee else node.incarnation
+    where = bound_url(ident, node.address, life)
+    reason = "" if why is None else repr(why)
+    return ProcessInfo(where.resource, where, "", "ended", reason=reason)

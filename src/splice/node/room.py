@@ -92,8 +92,8 @@ class Room:
         """Return a promise of room for a message to `target`; node's thread only."""
         room = Promise(self._node.scheduler)
         dialogue = self._node.exchange.dialogue_with(target)
-        if dialogue is not None and target.url.resource in dialogue.crowds:
-            dialogue.crowds[target.url.resource].append(room)
+        if dialogue is not None and target.addressee in dialogue.crowds:
+            dialogue.crowds[target.addressee].append(room)
         elif dialogue is not None and dialogue.peer.is_full:
             dialogue.peer.when_roomy(partial(room.resolve, None))
         else:
@@ -105,12 +105,12 @@ class Room:
             return True
         dialogue = self._node.exchange.dialogue_with(target)
         return dialogue is not None and (
-            dialogue.peer.is_full or target.url.resource in dialogue.crowds
+            dialogue.peer.is_full or target.addressee in dialogue.crowds
         )
 
     def _what_is_full(self, target: Remote) -> str:
         dialogue = self._node.exchange.dialogue_with(target)
-        if dialogue is not None and target.url.resource in dialogue.crowds:
+        if dialogue is not None and target.addressee in dialogue.crowds:
             return f"the mailbox of {target.url} is full"
         limit = self._node.config.backlog_bytes
         return f"more than {limit} bytes are under way to {target.url.address} (backlog_bytes)"
@@ -141,7 +141,7 @@ def ready(proc: Any) -> Promise:
     """
     target = target_of(proc)
     if isinstance(target, Named):
-        target = target.scheduler.directory.get(target.resource)
+        target = target.scheduler.directory.find(target.resource)
     if isinstance(target, Remote):
         return target.node.promise_of(target.node.room.ready, target)
     node = node_here()

@@ -24,7 +24,8 @@ from splice.log import logger
 from splice.message import SIGNAL, Entry
 from splice.net.codec import decode, encode, encode_error
 from splice.net.outgoing import Outgoing
-from splice.uri import Resource, url
+from splice.node.pairs import Pair, Pairs
+from splice.uri import Resource, addressee_of, ident_of, url
 
 if TYPE_CHECKING:
     from splice.actor.cell import Cell
@@ -65,12 +66,12 @@ class _FarEnd:
     def exit(self, source: Cell, reason: Any) -> None:
         """Tell it that the near end has ended."""
         self._signals.drop_link(self)
-        self._signals.tell_exit(self.peer, self.url.resource, source.ident, reason)
+        self._signals.tell_exit(self.peer, self.url.ident, source.ident, reason)
 
     @property
-    def key(self) -> tuple[Resource, Resource]:
+    def key(self) -> Pair:
         """The near and the far name."""
-        return self.cell.ident, self.url.resource
+        return self.cell.ident, self.url.ident
 
     def __str__(self) -> str:
         return str(self.url)
@@ -104,23 +105,24 @@ class _Ties:
     """What ties processes of this node to those of another.
 
     Attributes:
-        links: by the near and the far name.
+        links: by the near and the far end.
         monitors: those set from here, by number, with the url that is watched.
         watchers: those set from there, by number.
-        waiting: links and monitors from there to names that nobody bears yet.
-        parting: links that have ended here, each with the number of the signal that tells of it,
-            until the other node has said that it knows or a new one is made here: a link that
-            comes from there meanwhile is from before (Erlang's UNLINK_ID_ACK).
+        waiting: links and monitors from there to names that nobody bears yet, as messages call
+            their ends.
+        parting: by the ends of each link that has ended here, the number of the signal that tells
+            of it, until the other node has said that it knows or a new one of the two is made
+            here: one that comes from there meanwhile is from before (Erlang's UNLINK_ID_ACK).
     """
 
     __slots__ = ("links", "monitors", "parting", "waiting", "watchers")
 
     def __init__(self) -> None:
-        self.links: dict[tuple[Resource, Resource], _FarEnd] = {}
+        self.links: Pairs[_FarEnd] = Pairs()
         self.monitors: dict[Resource, tuple[Monitor, url]] = {}
         self.watchers: dict[Resource, _FarWatcher] = {}
         self.waiting: set[tuple[str, Resource, Resource]] = set()
-        self.parting: dict[tuple[Resource, Resource], int] = {}
+        self.parting: Pairs[int] = Pairs()
 
 
 class Signals:
@@ -146,11 +148,11 @@ class Signals:
         """Link a process of this node to a far one."""
         peer = self._reach(far)
         if cell.has_ended:
-            self.send(peer, "absent", far.url.resource, cell.ident)
+            self.send(peer, "absent", far.url.ident, cell.ident)
         else:
             number = next(self._numbers)
             if self._add_link(peer, cell, far.url, number):
-                self.send(peer, "link", far.url.resource, cell.ident, number=number)
+                self.send(peer, "link", far.url.ident, cell.ident, number=number)
 
     def bind(self, cell: Cell, far: Remote) -> None:
         """Note a link that the other node notes by itself, before any signal of it can come.
@@ -165,25 +167,24 @@ class Signals:
         number = next(self._numbers)
         if self._add_link(peer, cell, far.url, number):
             # says nothing new, but fails where that node was lost before
-            self.send(peer, "bound", far.url.resource, cell.ident, number=number)
+            self.send(peer, "bound", far.url.ident, cell.ident, number=number)
 
     def part(self, cell: Cell, far: Remote, reason: Any) -> None:
         """Tell a far process that `cell`, to which its node has bound it, ended before that."""
-        self.send(self._reach(far), "exit", far.url.resource, cell.ident, reason)
+        self.send(self._reach(far), "exit", far.url.ident, cell.ident, reason)
 
     def unlink(self, cell: Cell, far: Remote) -> None:
         """Take a link to a far process back."""
         peer = self._reach(far)
-        end = self.ties(peer).links.get((cell.ident, far.url.resource))
-        if end is not None:
-            self._cut(end)
-            number = self._part(peer, cell.ident, far.url.resource)
-            self.send(peer, "unlink", far.url.resource, cell.ident, number=number)
+        end = self._end_of(peer, cell.ident, far.url.ident)
+        if end is not None:  # which may call it in another way than `far`
+            number = self._part(peer, *end.key)
+            self.send(peer, "unlink", end.url.ident, cell.ident, number=number)
 
     def _part(self, peer: Peer, near: Resource, far: Resource) -> int:
         """Return the number of the signal that ends a link, until it is acknowledged."""
         number = next(self._numbers)
-        self.ties(peer).parting[near, far] = number
+        self.ties(peer).parting.put((near, far), number)
         return number
 
     def tell_exit(self, peer: Peer, far: Resource, near: Resource, reason: Any) -> None:
@@ -201,12 +202,12 @@ class Signals:
         number = next(self._numbers)
         self.ties(peer).monitors[number] = (promise, far.url)
         promise.take_back = partial(self._demonitor, far, number)
-        self.send(peer, "monitor", far.url.resource, number)
+        self.send(peer, "monitor", far.url.ident, number)
 
     def _demonitor(self, far: Remote, number: int) -> None:
         for peer, ties in self._ties.items():
             if ties.monitors.pop(number, None) is not None:
-                self.send(peer, "demonitor", far.url.resource, number)
+                self.send(peer, "demonitor", far.url.ident, number)
                 return
 
     def _reach(self, far: Remote) -> Peer:
@@ -230,7 +231,8 @@ class Signals:
             return
         buffers: list[Any] = []
         value = _packed(reason, buffers)
-        entry = (SIGNAL, name, resource, source, value, number)
+        ends = addressee_of(resource), addressee_of(source)
+        entry = (SIGNAL, name, *ends, value, number)
         peer.send_signal(Outgoing(entry, tuple(buffers)))
         if not scheduler.scheduled:
             scheduler.schedule()
@@ -241,16 +243,16 @@ class Signals:
         """Note a link; False when it stood already."""
         ties = self.ties(peer)
         end = _FarEnd(self, peer, cell, where, number)
-        if end.key in ties.links:
+        if ties.links.get(end.key) is not None:
             return False
-        ties.parting.pop(end.key, None)
-        ties.links[end.key] = end
+        ties.parting.pop(end.key)
+        ties.links.put(end.key, end)
         extra_of(cell).links[end] = None
         return True
 
     def drop_link(self, end: _FarEnd) -> None:
         """Forget a link whose near end has ended."""
-        self.ties(end.peer).links.pop(end.key, None)
+        self.ties(end.peer).links.pop(end.key)
 
     def _cut(self, end: _FarEnd) -> None:
         self.drop_link(end)
@@ -270,11 +272,12 @@ class Signals:
 
     def receive(self, peer: Peer, entry: Entry, reason: Any) -> None:
         """Take in a signal whose reason is decoded."""
-        _, name, resource, source, _, number = entry
+        _, name, *ends, _, number = entry
+        resource, source = map(ident_of, ends)
         if name in _TYING:
             self._take_tie(peer, name, resource, source)
         elif name == "unlink":
-            self.ties(peer).waiting.discard(("link", resource, source))
+            self.ties(peer).waiting.discard(("link", *ends))
             self._end_of(peer, resource, source)
             self.send(peer, "unlinked", source, resource, number=number)
         elif name == "unlinked":
@@ -282,12 +285,12 @@ class Signals:
         elif name == "bound":
             pass  # noted with the answer, or there was none: see `bind`
         elif name == "exit":
-            self.ties(peer).waiting.discard(("link", resource, source))
+            self.ties(peer).waiting.discard(("link", *ends))
             self._take_exit(peer, resource, source, reason, number=number)
         elif name == "absent":
             self._take_absence(peer, resource, source)
         elif name == "demonitor":
-            self.ties(peer).waiting.discard(("monitor", resource, source))
+            self.ties(peer).waiting.discard(("monitor", *ends))
             watcher = self.ties(peer).watchers.pop(source, None)
             if watcher is not None:
                 watcher.forget()
@@ -301,36 +304,40 @@ class Signals:
     ) -> None:
         """Take in a link or a monitor; it waits like mail while its name may still be made."""
         ties = self.ties(peer)
-        if name == "link" and (resource, source) in ties.parting:
-            return  # from before, also to a later process of that name
+        if name == "link" and ties.parting.get((resource, source)) is not None:
+            return  # from before, also to a later process of a plain name
         take = self._take_link if name == "link" else self._take_monitor
-        waiting, key = ties.waiting, (name, resource, source)
+        waiting, key = (
+            ties.waiting,
+            (name, addressee_of(resource), addressee_of(source)),
+        )
 
         def again() -> None:
             if key in waiting:  # else it was taken back, or its node is lost
                 waiting.remove(key)
                 take(peer, resource, source)
 
-        is_known = self._node.scheduler.directory.get(resource) is not None
-        if is_known or not self._node.exchange.early.keep(resource, again):
+        early = self._node.exchange.early
+        if self._found(resource) or not early.keep(addressee_of(resource), again):
             take(peer, resource, source)
         else:
             waiting.add(key)
 
+    def _found(self, ident: Resource) -> Cell | None:
+        return self._node.scheduler.directory.find(addressee_of(ident))
+
     def _take_link(self, peer: Peer, resource: Resource, source: Resource) -> None:
-        cell = self._node.scheduler.directory.get(resource)
+        cell = self._found(resource)
         if cell is None or cell.has_ended:
             self.tell_exit(peer, source, resource, NO_PROCESS)
         else:
-            self._add_link(peer, cell, _url_of(peer, source))
+            self._add_link(peer, cell, peer.url_of(source))
 
-    def _forget_parting(
-        self, peer: Peer, key: tuple[Resource, Resource], number: Any
-    ) -> None:
+    def _forget_parting(self, peer: Peer, key: Pair, number: Any) -> None:
         """Take note that nothing comes any more from before the link was taken back."""
         parting = self.ties(peer).parting
-        if type(number) is int and parting.get(key) == number:
-            del parting[key]
+        if number is not None and parting.get(key) == number:
+            parting.pop(key)
 
     def _end_of(
         self, peer: Peer, resource: Resource, source: Resource
@@ -358,12 +365,12 @@ class Signals:
 
     def _take_absence(self, peer: Peer, resource: Resource, source: Resource) -> None:
         """Take the end of a link that never stood: the far process had ended before."""
-        cell = self._node.scheduler.directory.get(resource)
+        cell = self._found(resource)
         if cell is not None:
-            take_exit(cell, _url_of(peer, source), NO_PROCESS)
+            take_exit(cell, peer.url_of(source), NO_PROCESS)
 
     def _take_monitor(self, peer: Peer, resource: Resource, number: Resource) -> None:
-        cell = self._node.scheduler.directory.get(resource)
+        cell = self._found(resource)
         if cell is None or cell.has_ended:
             self.send(peer, "down", resource, number, NO_PROCESS)
             return
@@ -381,7 +388,8 @@ class Signals:
 
     def failed(self, peer: Peer, entry: Entry, error: SpliceError) -> None:
         """Take note that a signal has not arrived: what it was to tie together is gone."""
-        name, resource, source, number = *entry[1:4], entry[-1]  # or it is a probe
+        name, resource, source = entry[1], *map(ident_of, entry[2:4])
+        number = entry[-1]  # or it is a probe
         if name == "monitor":
             self._take_down(peer, source, error)
         elif name in {"link", "bound"}:
@@ -399,7 +407,7 @@ class Signals:
         ties.waiting.clear()
         for watcher in ties.watchers.values():
             watcher.forget()
-        for end in ties.links.values():
+        for _, end in ties.links.rows():
             extra_of(end.cell).links.pop(end, None)
             take_exit(end.cell, end, error)
         for promise, where in ties.monitors.values():
@@ -413,14 +421,16 @@ class Signals:
         other = self.ties(into)
         other.monitors.update(ties.monitors)
         # what was sent that way comes after all that was sent the other way
-        for key in [*ties.links, *ties.parting]:
-            other.parting.pop(key, None)
-            if key in other.links:
-                self._cut(other.links[key])
-        other.parting.update(ties.parting)
-        other.links.update(ties.links)
-        for end in ties.links.values():
+        for pair, _ in [*ties.links.rows(), *ties.parting.rows()]:
+            other.parting.pop(pair)
+            end = other.links.get(pair)
+            if end is not None:
+                self._cut(end)
+        for pair, number in ties.parting.rows():
+            other.parting.put(pair, number)
+        for pair, end in ties.links.rows():
             end.peer = into
+            other.links.put(pair, end)
 
 
 def _packed(reason: Any, buffers: list[Any]) -> Any:
@@ -430,7 +440,3 @@ def _packed(reason: Any, buffers: list[Any]) -> Any:
         return encode(reason, buffers)
     except SpliceError:  # it cannot travel: its text does
         return encode(shown(reason), buffers)
-
-
-def _url_of(peer: Peer, resource: Resource) -> url:
-    return url(resource, peer.address, peer.incarnation)

@@ -24,7 +24,7 @@ from splice.actor.proxy import Proxy
 from splice.actor.scheduler import Scheduler
 from splice.actor.spawning import spawn, stop
 from splice.testing.clock import VirtualLoop
-from splice.uri import url
+from splice.uri import bound_url, url
 
 ADDRESS: Final = "tcp://127.0.0.1:1"
 """What stands in urls; nobody listens there."""
@@ -66,7 +66,7 @@ class World:
 
     def url_of(self, cell: Cell) -> url:
         """Return the url of a process."""
-        return url(cell.ident, ADDRESS, 1)
+        return bound_url(cell.ident, ADDRESS, 1)
 
     def stop(
         self, proc: Cell | Proxy, reason: Any = "normal", *, drain: bool = False

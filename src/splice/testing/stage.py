@@ -11,7 +11,6 @@ from splice.testing.facts import DRIVER
 from splice.testing.notes import Notes
 from splice.testing.party import Party
 from splice.testing.script import Script
-from splice.uri import url
 
 PARTIES: Final = ("p1", "p2")
 """Those that every node begins with."""
@@ -34,7 +33,7 @@ def act(node: Node, notes: Notes, script: Script, random: Random) -> None:
     if not cells:
         return
     cell = random.choice(cells)
-    where = url(cell.ident, node.address, node.incarnation)
+    where = node.url_of(cell)
     action, args = script.next()
     message = notes.sent(DRIVER, notes.place(where), action)
     proxy: Any = node.proxy_of(cell)
