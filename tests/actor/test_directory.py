@@ -35,6 +35,22 @@ def test_processes_are_found_by_name_and_id(world: World) -> None:
     assert found == [world.cell(named), world.cell(plain), None]
 
 
+class Changing(dict[Any, Any]):
+    """Changes while it is iterated over for the first time, as by a node's thread."""
+
+    def __iter__(self) -> Any:
+        found = super().__iter__()
+        if "late" not in self:
+            self["late"] = None
+        return found
+
+
+def test_what_changes_while_it_is_listed_is_listed_once_more() -> None:
+    directory = Directory()
+    directory._cells = Changing.fromkeys([1, 2, 3])
+    assert directory.idents(1, 10) == [2, 3, "late"]
+
+
 def test_processes_are_listed_in_the_order_they_were_made(world: World) -> None:
     made = [world.cell(world.spawn(Clerk)) for _ in range(5)]
     assert world.scheduler.directory.cells() == made

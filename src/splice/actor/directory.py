@@ -147,7 +147,11 @@ class Directory:
 
     def idents(self, start: int, count: int) -> list[Resource]:
         """Return the names and ids of some processes, in the order made.  Thread-safe."""
-        return list(islice(self._cells, start, start + count))
+        while True:
+            try:
+                return list(islice(self._cells, start, start + count))
+            except RuntimeError:
+                pass  # it has changed: Python collected garbage in between, and others ran
 
     def __len__(self) -> int:
         return len(self._cells)
