@@ -11,7 +11,7 @@ Whatever a hook raises is logged, and the process ends.  Node's thread only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,10 +40,11 @@ _tasks: dict[asyncio.Task[None], Cell] = {}
 
 def clean_up(cell: Cell, reason: Any) -> _Work | None:
     """Call the clean-up hook of a process; of one that is not plain the work is returned."""
-    hook = getattr(cell.object, "sp_terminate", None)
+    owner = cell.object
+    hook = hook_of(type(owner))
     if hook is None:
         return None
-    call = partial(_call, cell, hook, reason)
+    call = partial(_call, cell, owner, reason)
     is_blocking = getattr(hook, "__splice_blocking__", False)
     work = _on_thread(cell, call) if is_blocking else call()
     return work if type(work) is CoroutineType else None
@@ -62,7 +63,7 @@ def background(cell: Cell, work: _Work) -> asyncio.Task[None]:
 
 def at_work(scheduler: Scheduler) -> dict[asyncio.Task[None], Cell]:
     """Return the clean-up hooks that are at work in the background, and of whom."""
-    mine = list(_tasks.items())  # a copy: other nodes live on other threads
+    mine = _tasks.copy().items()  # other nodes live on other threads
     return {task: cell for task, cell in mine if cell.scheduler is scheduler}
 
 
@@ -75,15 +76,29 @@ def outlives(hook: _Hook) -> _Hook:
     return hook
 
 
-def cleans_up(cell: Cell) -> bool:
-    """Tell whether a process has to clean up before its node is closed."""
-    hook = getattr(cell.object, "sp_terminate", None)
+def hook_of(cls: type) -> Any:
+    """Return the clean-up hook of a class, as a function, or None.
+
+    Objects are not asked: one that hands on whatever it lacks may wait, raise, or find one.
+    """
+    return getattr(cls, "sp_terminate", None)
+
+
+def with_hooks(cells: Iterable[Cell]) -> set[type]:
+    """Return the classes of those that have a hook; to ask each of a million would be felt."""
+    kinds = {type(cell.object) for cell in cells}
+    return {kind for kind in kinds if hook_of(kind) is not None}
+
+
+def cleans_up(cls: type) -> bool:
+    """Tell whether processes of a class have to clean up before their node is closed."""
+    hook = hook_of(cls)
     return hook is not None and not hasattr(hook, "__splice_outlives__")
 
 
-def _call(cell: Cell, hook: Callable[[Any], Any], reason: Any) -> Any:
+def _call(cell: Cell, owner: Any, reason: Any) -> Any:
     try:
-        return context_of(cell).run(hook, reason)
+        return context_of(cell).run(lambda: owner.sp_terminate(reason))
     except BaseException:
         # whatever it is, the process ends
         _log.exception("sp_terminate of %s failed", cell)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from greenlet import getcurrent
 
 from splice.actor.blocking import Threads
+from splice.actor.cleaning import with_hooks
 from splice.actor.context import Worker
 from splice.actor.endings import abandon as abandon_process
-from splice.actor.endings import finish, kill
+from splice.actor.endings import end, finish, kill
 from splice.actor.promise import PENDING
 from splice.errors import ProcessStopped
 
@@ -30,13 +31,17 @@ if TYPE_CHECKING:
 
 def close(scheduler: Scheduler) -> None:
     """End every process and unwind its handlers; see `Scheduler.close`."""
-    scheduler.is_leaving = scheduler.is_closing = True
+    scheduler.is_retiring = scheduler.is_closing = True
     _fail_deferred(scheduler)
-    for cell in scheduler.directory.cells():
-        if cell.runner is None:
+    cells = scheduler.directory.cells()
+    kinds = with_hooks(cells)
+    for cell in cells:
+        if cell.runner is not None:
+            kill(cell, "shutdown")
+        elif type(cell.object) in kinds:
             finish(cell, "shutdown")
         else:
-            kill(cell, "shutdown")
+            end(cell, "shutdown")
     scheduler.unwind()
     scheduler.threads.close()
     scheduler.timers.close()
@@ -47,7 +52,7 @@ def abandon(scheduler: Scheduler) -> None:
     """Fail what is owed by a scheduler whose loop is gone; nothing of it can be unwound."""
     if scheduler.is_closed:
         return
-    scheduler.is_leaving = scheduler.is_closing = True
+    scheduler.is_retiring = scheduler.is_closing = True
     scheduler.is_closed = scheduler.scheduled = True
     _fail_deferred(scheduler)
     for cell in scheduler.directory.cells():

@@ -152,11 +152,14 @@ def bury(cell: Cell, message: Promise, sender: Cell | None = None) -> None:
     if message.state == PENDING:
         message.reject(error)
     note = cell.scheduler.on_dead_letter
-    # a node that is shut down leaves mail behind by the way, and what the engine sends is no mail
-    if note is None or cell.scheduler.is_leaving or not _is_mail(message):
+    if note is None or not _is_mail(message):  # what the engine sends is no mail
         return
     if type(message) is Tell:
         message.look()  # noted here, and not once more when its promise is let go
+    if (
+        cell.scheduler.is_retiring
+    ):  # a node that is shut down leaves mail behind by the way
+        return
     name = message.handler.name  # type: ignore[union-attr]
     note(cell, name, error, sender, is_told=is_told)
 

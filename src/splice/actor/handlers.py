@@ -226,7 +226,7 @@ def finished(
     if error is None:
         if message.state == PENDING:
             message.settle(value)
-    elif is_fatal(cell, error) and hasattr(cell.object, "sp_terminate"):
+    elif is_fatal(cell, error) and hasattr(type(cell.object), "sp_terminate"):
         cell.put_first(Promise(cell, _FAIL, (message, error)))
     else:
         failed(cell, message, error)

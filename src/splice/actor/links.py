@@ -240,7 +240,7 @@ def take_exit(cell: Cell, source: Any, reason: Any) -> None:
     fate = fate_of(traps=traps, reason=reason)
     if fate is Fate.TOLD:
         tell_hook(cell, "sp_exited", Exited(source, reason))
-    elif fate is Fate.ENDS and not cell.scheduler.is_leaving:
+    elif fate is Fate.ENDS and not cell.scheduler.is_retiring:
         depart(cell, reason)
 
 

@@ -6,12 +6,14 @@
     all others           ─► live on, so hooks may wait for them           ├─► close
     time is up           ─────────────────────────────────────────────────┘
 
+One that has a hook and was not begun yet is not made at all.
 A stop goes ahead of the mail, but the handler at hand is let finish, and so is a hook that is at
 work already.  A coroutine at work has its stop too, but nobody waits for that: its generator may
 wait for ever, and has not asked for time.
 
-A process without a hook costs one look here.  Supervisors and outposts are not asked to end: a
-child has its own hook and the time that its spec gives it, and is not restarted any more.
+A process without a hook costs one look here, at its class.  Supervisors and outposts are not asked
+to end: a child has its own hook and the time that its spec gives it, and is not restarted any more;
+mail that waits for its next life fails.
 
 Called by the node when it is shut down, on its thread.
 """
@@ -21,10 +23,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from splice.actor.cleaning import at_work, cleans_up
+from splice.actor.cleaning import at_work, cleans_up, with_hooks
 from splice.actor.coroutine import Drawn
+from splice.actor.endings import will_return
 from splice.actor.promise import PENDING, Promise
-from splice.actor.spawning import depart
+from splice.actor.spawning import CONSTRUCT, depart
 from splice.errors import ProcessStopped
 from splice.log import logger
 
@@ -38,27 +41,45 @@ SHOWN: Final = 10
 _log = logger("actor")
 
 
-async def retire(scheduler: Scheduler, patience: float) -> None:
+async def retire(scheduler: Scheduler, patience: float) -> bool:
     """Have the processes that clean up do so, and end; no process is made meanwhile.
 
     Args:
         patience: seconds for all of them together; `Scheduler.close` ends who is not done then.
+
+    Returns:
+        Whether there was anybody.
     """
     import asyncio  # loaded with the loop
 
-    scheduler.is_leaving = True
+    scheduler.is_retiring = True
     cells = scheduler.directory.cells()
-    # asked here first: a call for each of a million would be felt
-    cells = [cell for cell in cells if hasattr(cell.object, "sp_terminate")]
-    cells = [cell for cell in cells if cleans_up(cell)]
-    awaited = [cell for cell in cells if not _may_never_end(cell)]
-    endings = {cell: _retire(cell) for cell in cells}
+    kinds = {type(None), *with_hooks(cells)}
+    cells = [cell for cell in cells if type(cell.object) in kinds]
+    leaving = [(cell, _retire(cell)) for cell in cells if _is_to_end(cell)]
+    has_any = bool(leaving or at_work(scheduler))
+    leaving = [(cell, ending) for cell, ending in leaving if not _may_never_end(cell)]
     try:
         async with asyncio.timeout(patience):
-            await _see_out(scheduler, [endings[cell] for cell in awaited])
+            await _see_out(scheduler, [ending for _, ending in leaving])
     except TimeoutError:
-        late = [cell for cell in awaited if not cell.has_ended]
+        late = [cell for cell, _ in leaving if not cell.has_ended]
         _warn([*late, *at_work(scheduler).values()], patience)
+    return has_any
+
+
+def _is_to_end(cell: Cell) -> bool:
+    """Tell whether a process has to clean up, or is none now, and shall not become one."""
+    if cell.object is not None:
+        return cleans_up(type(cell.object))
+    order = _order_of(cell)
+    return will_return(cell) if order is None else cleans_up(order.args[0])
+
+
+def _order_of(cell: Cell) -> Promise | None:
+    """Return the message that makes a process which was not begun yet."""
+    first: Promise | None = cell.head
+    return first if first is not None and first.handler is CONSTRUCT else None
 
 
 def _may_never_end(cell: Cell) -> bool:
@@ -66,6 +87,9 @@ def _may_never_end(cell: Cell) -> bool:
 
 
 def _retire(cell: Cell) -> Promise | None:
+    order = _order_of(cell)
+    if order is not None:
+        order.add_done_callback(Promise.exception)  # that it is not made is no news
     keeper = None if cell.extra is None else cell.extra.keeper
     if keeper is None:
         ending: Promise | None = depart(cell, "shutdown", None)

@@ -69,7 +69,7 @@ class Scheduler:
 
     Attributes:
         ready: cells with mail and workers whose wait is over.
-        is_leaving: no process is made, none restarted, and none ended by a link any more.
+        is_retiring: no process is made, none restarted, and none ended by a link any more.
         hub: what workers switch to that have nothing to do; in a turn only: after `gc.freeze`
             greenlet 3.5 frees a thread's own one with the thread, whoever refers to it.
         directory: the processes by name and id.
@@ -100,7 +100,7 @@ class Scheduler:
         self.deferred: WeakValueDictionary[int, Promise] = WeakValueDictionary()
         self.owed: dict[Cell, dict[Promise, None]] = {}
         self.scheduled = False
-        self.is_leaving = self.is_closing = self.is_closed = False
+        self.is_retiring = self.is_closing = self.is_closed = False
         self.budget = 0
         self.deadline = 0.0
         self.turns = 0

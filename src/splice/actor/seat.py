@@ -26,7 +26,7 @@ from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class, tell
 from splice.actor.restart import comes_back
 from splice.actor.rings import check_ring, check_standing
-from splice.actor.spawning import CONSTRUCT, depart, forsake, spawn
+from splice.actor.spawning import CONSTRUCT, depart, forsake, refusal, spawn
 from splice.errors import CannotWait, DeadlockError, DeliveryError, NodeLost
 from splice.log import logger
 from splice.uri import url
@@ -99,6 +99,7 @@ class NearSeat:
 
     Attributes:
         supervisor: likewise.
+        will_return: whether it, or its mail, waits for another life.
         ending: of an orphan, the promise of its end.
     """
 
@@ -114,7 +115,7 @@ class NearSeat:
         self.supervisor = supervisor or owner
         self._cell: Cell | None = None
         self._making: Promise | None = None
-        self._will_return = False
+        self.will_return = False
         self._sign: Promise | None = None
         self.is_running = False
         self.ending: Promise | None = None
@@ -123,19 +124,19 @@ class NearSeat:
 
     def keeps_mail(self, reason: Any) -> bool:
         """Whether its mail shall wait for another life."""
-        if self._owner.has_ended or self._owner.scheduler.is_leaving:
+        if self._owner.has_ended or self._owner.scheduler.is_retiring:
             return False
         if self.is_running:
             return comes_back(self._spec.restart, reason)
-        return self._will_return
+        return self.will_return
 
     def ended(self, reason: Any) -> None:
         """Tell its owner, unless that has ended it or waits for its constructor."""
         if self.is_running:
             self.is_running = False
-            self._will_return = comes_back(self._spec.restart, reason)
+            self.will_return = comes_back(self._spec.restart, reason)
             self._on_end(reason)
-            if self._will_return and self.supervisor.is_near:
+            if self.will_return and self.supervisor.is_near:
                 # soon: what it had at hand fails only now, and waits for no other life
                 loop = self._owner.scheduler.loop
                 loop.call_soon(_check_supervisor, self.supervisor)
@@ -211,6 +212,8 @@ class NearSeat:
             )
         if worker is not None:
             self._see_out_last_life(worker)
+        if cell.scheduler.is_retiring:
+            raise refusal(spec.cls)
         if spec.name is not None and cell.runner.kept is None:
             cell.scheduler.directory.check_name(spec.name)
         self._making = Promise(cell, CONSTRUCT, (spec.cls, spec.args, spec.kwargs))
@@ -242,7 +245,7 @@ class NearSeat:
     def stop(self, *, will_return: bool) -> Promise | None:
         """Have it end, in the time it has; a promise of that, or None when it has ended."""
         self.is_running = False
-        self._will_return = will_return
+        self.will_return = will_return
         cell, shutdown = self.cell, self._spec.shutdown
         if cell.has_ended:
             if not will_return:
@@ -263,7 +266,7 @@ class NearSeat:
 
     def orphan(self) -> None:
         """Have it end, without waiting: its owner has ended."""
-        self.is_running = self._will_return = False
+        self.is_running = self.will_return = False
         if self._cell is None:
             return
         release(self.cell)
@@ -366,7 +369,8 @@ class FarSeat:
 
     def restart(self) -> None:
         """Begin another life in the same cell; what its constructor raises is raised."""
-        self._outpost.again().get()
+        if not self._outpost.again().get():  # its node is being shut down
+            cast("Promise", self._watch).get()
         self._runs()
 
     def _runs(self) -> None:

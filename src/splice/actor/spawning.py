@@ -112,7 +112,7 @@ def spawn(
         ValueError: the name is malformed.
         ProcessStopped: the node is being shut down.
     """
-    if scheduler.is_leaving:
+    if scheduler.is_retiring:
         raise refusal(cls)
     directory = scheduler.directory
     if name is not None:

@@ -38,7 +38,6 @@ from splice.actor.restart import (
     WindUp,
 )
 from splice.actor.seat import abroad
-from splice.actor.spawning import refusal
 from splice.actor.supervised import Child
 from splice.errors import CannotWait, Exit
 from splice.log import logger
@@ -172,7 +171,7 @@ class Supervisor(Process):
         """
         found = self._family.stopped(id)
         self._check_wait("restart_child")
-        self._restart(found)
+        self._family.restart(found)
         return found.proxy
 
     @_answering
@@ -251,14 +250,9 @@ class Supervisor(Process):
         return made
 
     @property
-    def _is_leaving(self) -> bool:
+    def _is_retiring(self) -> bool:
         """Whether the node is being shut down."""
-        return self._sp_cell.scheduler.is_leaving
-
-    def _restart(self, found: Child) -> None:
-        if self._is_leaving:
-            raise refusal(found.spec.cls)
-        self._family.restart(found)
+        return self._sp_cell.scheduler.is_retiring
 
     def _check_wait(self, what: str) -> None:
         """Raise CannotWait where a child cannot be waited for, before anything is done about it."""
@@ -311,7 +305,7 @@ class Supervisor(Process):
             return
         # of its last end: this may have been sent for an earlier one, and again since
         reason = found.see_to()
-        if self._is_leaving or (found.spec.dest and abroad(self._sp_cell).is_leaving):
+        if self._is_retiring or (found.spec.dest and abroad(self._sp_cell).is_leaving):
             found.seat.release()  # nothing comes back; the nodes that were forked go first
             return
         now = self._sp_cell.scheduler.loop.time()
@@ -369,7 +363,7 @@ class Supervisor(Process):
             if _is_on_the_stack_of_another():
                 tell_owner(self._sp_cell, _AGAIN, found)
                 return
-            if self._is_leaving:  # as in `_ended`
+            if self._is_retiring:  # as in `_ended`
                 found.stop(will_return=False)
                 self._give_up_on(found)
                 return
@@ -392,9 +386,10 @@ class Supervisor(Process):
             found.is_restarting = True
         for found in starting:
             try:
-                self._restart(found)
+                self._family.restart(found)
             except Exception:
-                _log.exception("child %r could not be restarted", found.key)
+                if not self._is_retiring:  # else that is no news
+                    _log.exception("child %r could not be restarted", found.key)
                 self._retried = found
                 tell_owner(self._sp_cell, _AGAIN, found)
                 return

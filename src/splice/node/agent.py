@@ -125,10 +125,10 @@ class Agent(Process):
         """Shut the node down: children first, then itself; answered before it goes.
 
         Args:
-            seconds: that whoever asks waits for the end of its OS process; as long as a parent
-                does when None.
+            seconds: that whoever asks waits, before its OS process is killed; None when nobody
+                does that, and it has as long as at its own end.
         """
         node = self._node
         if seconds is None:
-            seconds = node.config.shutdown_timeout
+            seconds = node.config.end_seconds
         return node.run_coroutine(partial(node.ending.on_request, seconds))

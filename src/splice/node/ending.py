@@ -3,15 +3,18 @@
 ::
 
     its children end ─► clean-up hooks ─► what was sent arrives ─► Node.leave
-    ├──── half ──────┤                │                                     │
-    ├──────────── six tenths ─────────┤                                     │
+    ├──── half ──────┤                │                        │            │
+    ├──────────── six tenths ─────────┤                        │            │
+    ├──────────────────── seven tenths, on request ────────────┤            │
     ├─────────────────────────── all that there is ─────────────────────────┤
 
 All there is, is what a parent gives a child before it kills its OS process, or what the end of a
 program gives its node: no part may use up what the next ones need.  A child gives its own children
 half of what it has, and so on: whoever is further down has less time, and ends before.
 What was sent is waited for as long as something of it arrives, which may be longer; so a program
-may end before all of a large transfer has arrived.  Who asks an agent does not wait for that part.
+may end before all of a large transfer has arrived.  A node that is asked to end from afar answers
+before that part, which is cut short, for its OS process may be killed, and left out if no hook ran:
+without hooks it ends at once.
 
 Node's thread only.
 """
@@ -37,6 +40,12 @@ CLEAN_UP: Final = 0.6
 """The part in which hooks must be done, even if children took all of theirs.  The rest is for what
 was sent, for the second that sockets may linger, and for the end of the OS process."""
 
+SEE_OFF: Final = 0.7
+"""The part in which what was sent must have arrived, where somebody else sets the time."""
+
+ASIDE: Final = 0.05
+"""Seconds that whoever began the clean-up has to say who is late, before another asker goes on."""
+
 _log = logger("node")
 
 
@@ -46,6 +55,8 @@ class Ending:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._cleaning: asyncio.Task[None] | None = None
+        self._had_hooks = True  # until it is known that it had none
+        self._going: list[asyncio.Task[None]] = []  # a loop keeps no hold of its tasks
 
     async def of_its_own(self) -> None:
         """End the children, then the node, when what it has sent has arrived."""
@@ -61,12 +72,31 @@ class Ending:
         Args:
             seconds: that whoever asks waits, before the OS process is killed if it is a child.
         """
-        node = self._node
+        loop = self._node.loop
+        until = loop.time() + seconds * SEE_OFF
         try:
             await self._prepare(seconds)
         finally:
             # the answer is sent in the next turn, and this is the one after that
-            node.loop.call_soon(node.loop.call_later, 0, node.leave)
+            loop.call_soon(loop.call_later, 0, self._go, until)
+
+    def _go(self, until: float) -> None:
+        """Have the node leave; when what its hooks have sent has arrived, if it had any."""
+        if not self._had_hooks:
+            self._node.leave()
+            return
+        self._going.append(self._node.loop.create_task(self._leave_by(until)))
+
+    async def _leave_by(self, until: float) -> None:
+        import asyncio  # loaded with the node
+
+        try:
+            async with asyncio.timeout_at(until):
+                await self._see_off()
+        except TimeoutError:
+            _log.debug("not all that %s has sent has arrived", self._node)
+        finally:
+            self._node.leave()
 
     async def _prepare(self, seconds: float) -> None:
         """Do what comes before the node may leave."""
@@ -81,10 +111,13 @@ class Ending:
         import asyncio  # loaded with the node
 
         if self._cleaning is None:  # else it is shut down twice
-            work = retire(self._node.scheduler, patience)
-            self._cleaning = self._node.loop.create_task(work)
+            self._cleaning = self._node.loop.create_task(self._retire(patience))
             self._cleaning.add_done_callback(partial(_note, self._node))
-        await asyncio.wait([self._cleaning])
+        # whoever began it may have had more time
+        await asyncio.wait([self._cleaning], timeout=patience + ASIDE)
+
+    async def _retire(self, patience: float) -> None:
+        self._had_hooks = await retire(self._node.scheduler, patience)
 
     async def _see_off(self) -> None:
         node = self._node

@@ -28,6 +28,8 @@ class NodeThread:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._started = threading.Event()
+        # not `Thread.join`: of Python 3.11, one that Ctrl-C breaks takes the thread for ended
+        self._over = threading.Event()
         self._error: BaseException | None = None
         self._node: Node | None = None
         # a daemon: the end of the program must not wait for it; atexit closes it in order
@@ -53,8 +55,7 @@ class NodeThread:
         """Wait until the thread has ended; False when that took longer than `timeout` seconds."""
         if threading.current_thread() is self._thread:
             return True
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._over.wait(timeout)
 
     def _live(self) -> None:
         try:
@@ -67,6 +68,7 @@ class NodeThread:
             if self._node is not None:
                 self._node.abandon()
             self._started.set()
+            self._over.set()
 
     async def _serve(self) -> None:
         import asyncio

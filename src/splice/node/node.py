@@ -341,9 +341,11 @@ class Node:
 
     def leave(self) -> None:
         """Close the node and let go of its loop; what comes last in a node's life."""
-        self.close()
-        if self.on_closed is not None:
-            self.on_closed()
+        try:
+            self.close()
+        finally:  # whatever fails there, who waits for the end must not wait for ever
+            if self.on_closed is not None:
+                self.on_closed()
 
     def close(self, linger: float = 1.0) -> None:
         """End every process, fail what is still owed, close the sockets."""

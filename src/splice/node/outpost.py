@@ -24,6 +24,7 @@ from splice.actor.process import Process
 from splice.actor.promise import Promise
 from splice.actor.proxy import Proxy, proxy_class
 from splice.actor.seat import NearSeat
+from splice.errors import ProcessStopped
 from splice.node.agent import NAME
 from splice.node.fates import watch
 from splice.node.remote import Remote
@@ -52,6 +53,10 @@ class Outpost(Process):
         extra_of(cell).at_end = self._orphan
         watch(node, whose, owner=cell).add_done_callback(self._is_left)
 
+    @property
+    def _is_retiring(self) -> bool:
+        return self._sp_cell.scheduler.is_retiring
+
     def begin(self) -> Proxy:
         """Begin the first life of the child; answer its proxy, or what its constructor raises."""
         self._seat.start()
@@ -62,12 +67,18 @@ class Outpost(Process):
         """Answer, when it has ended, why it did: as a value, or with the error itself."""
         return self._end
 
-    def again(self) -> None:
-        """Begin another life of the child."""
+    def again(self) -> bool:
+        """Begin another life of the child; False when it can have none here any more."""
         if self._seat.is_running:
-            return  # it does by now: the supervisor could not wait for an earlier order
+            return True  # it does by now: the supervisor could not wait for an earlier order
         self._end = _unseen()
-        self._seat.restart()
+        try:
+            self._seat.restart()
+        except ProcessStopped:
+            if not self._is_retiring:
+                raise
+            return False
+        return True
 
     def end_child(self, will_return: bool) -> Promise | None:
         """Have the child end, in the time it has; answered when it has."""
@@ -91,7 +102,7 @@ class Outpost(Process):
                 ending.exception()
 
     def _has_ended(self, reason: Any) -> None:
-        if self._sp_cell.scheduler.is_leaving:
+        if self._is_retiring and self._seat.will_return:
             return  # it cannot come back here: with the node another place is found for it
         if isinstance(reason, BaseException):
             self._end.fail(reason)
