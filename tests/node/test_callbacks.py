@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -85,13 +84,6 @@ class Giver(Worker):
         with pytest.raises(CannotWait, match="would stop the node"):
             runtime.sleep(5)
         self.notes.append("awake")
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 HOWS = ["work", "work_later", "finish_async"]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from splice import Process, ProcessNotFound, runtime, tell
 from splice.node.early import NAME_PATIENCE
@@ -24,13 +21,6 @@ class Ledger(Process):
 
     def all(self) -> list[Any]:
         return self.notes
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 def test_a_tell_to_a_name_that_never_comes_is_not_delivered(sim: Simulation) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -40,13 +40,6 @@ class Trap(Process):
     """Lives on when what it is linked to ends."""
 
     sp_trap_exit = True
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 def test_a_process_may_stop_itself_by_its_name(sim: Simulation) -> None:

@@ -1,6 +1,5 @@
 """Links and monitors over nodes: reasons travel, and the loss of a node is a reason."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -55,13 +54,6 @@ class Observer(Member):
 class Parent(Trapper):
     def bear(self, dest):
         return runtime.spawn(Member, sp_dest=dest, sp_link=True)
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 @pytest.fixture

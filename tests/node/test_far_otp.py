@@ -106,13 +106,6 @@ class Busy(Trapper):
 
 
 @pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
-
-
-@pytest.fixture
 def one(sim: Simulation) -> Node:
     return sim.node()
 

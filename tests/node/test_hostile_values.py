@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -115,13 +114,6 @@ class Store(Process):
 
     def fail_unsent(self, error: type[BaseException]) -> Any:
         raise Fault(Dumps(error))
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 def ask_far(sim: Simulation, handler: str, *args: Any) -> Any:

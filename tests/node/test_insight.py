@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -99,13 +98,6 @@ class Clerk(Process):
 class Watcher(Clerk):
     def watch(self, proc):
         runtime.monitor(proc)
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 @pytest.fixture

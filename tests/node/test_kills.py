@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -60,13 +59,6 @@ class Asker(Process):
             return await getattr(leaf, how)()
 
         return await asyncio.gather(ask(), ask())
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -37,13 +36,6 @@ def begin() -> None:
     global numbers
     numbers = count()
     ended.clear()
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 def fussies(*nodes: Any) -> int:

@@ -1,6 +1,5 @@
 """A proxy means its very process, and not the next one of that name; near and far."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -84,13 +83,6 @@ class Sharer(Keeper):
 
     def leave(self) -> None:
         raise ValueError("left")
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 @pytest.fixture(params=["near", "far"])

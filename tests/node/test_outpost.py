@@ -1,7 +1,6 @@
 """Supervised children on other nodes: restarts there, and elsewhere when their node is lost."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -73,13 +72,6 @@ class Unpicklable(Exception):
 def log() -> list[Any]:
     LOG.clear()
     return LOG
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,13 +19,6 @@ class Till(Process):
 
     def count(self) -> int:
         return 7
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 WAYS = ["near", "far", "near, by its url", "far, by its url"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -42,13 +42,6 @@ class Office(Process):
     async def enter(self, proxy: Any) -> None:
         with proxy:
             pass
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 def spawns(node: str | None) -> dict[str, Callable[[], Any]]:

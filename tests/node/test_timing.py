@@ -1,7 +1,6 @@
 """send_after and send_every, near and far: what is sent, and with whom a timer dies."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -37,13 +36,6 @@ class Till(Process):
 
     async def remind_async(self, seconds, whom, what):
         runtime.send_after(seconds, whom.note, what)
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from types import FrameType
 
 import pytest
@@ -12,13 +11,6 @@ from splice.config import Config
 from splice.node.node import Node
 from splice.node.watchdog import Watch, Watchdog, explain, is_asleep
 from splice.testing.simulation import Simulation
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation(seed=1)
-    yield simulation
-    simulation.close()
 
 
 @pytest.fixture
