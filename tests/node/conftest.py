@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from splice.node.node import Node
 from splice.testing.simulation import Simulation
 
 
@@ -15,3 +16,15 @@ def sim() -> Iterator[Simulation]:
     simulation = Simulation(seed=1)
     yield simulation
     simulation.close()
+
+
+@pytest.fixture
+def one(sim: Simulation) -> Node:
+    """The node of whoever acts."""
+    return sim.node()
+
+
+@pytest.fixture(params=["near", "far"])
+def other(sim: Simulation, one: Node, request: pytest.FixtureRequest) -> Node:
+    """The node of whoever that is done to: the same one, or another."""
+    return one if request.param == "near" else sim.node()

@@ -105,16 +105,6 @@ class Busy(Trapper):
         pass
 
 
-@pytest.fixture
-def one(sim: Simulation) -> Node:
-    return sim.node()
-
-
-@pytest.fixture(params=["near", "far"])
-def other(sim: Simulation, one: Node, request: pytest.FixtureRequest) -> Node:
-    return one if request.param == "near" else sim.node()
-
-
 def ties(*nodes: Node) -> list[Any]:
     """What processes and nodes hold of links and monitors; nothing when all is over."""
     held: list[Any] = []

@@ -24,7 +24,6 @@ from splice.actor.info import _whom
 from splice.actor.promise import Promise
 from splice.node.dump import TIED_LINES, dump_of
 from splice.node.node import Node
-from splice.testing.simulation import Simulation
 
 LATE = threading.Event()
 
@@ -98,17 +97,6 @@ class Clerk(Process):
 class Watcher(Clerk):
     def watch(self, proc):
         runtime.monitor(proc)
-
-
-@pytest.fixture
-def one(sim: Simulation) -> Node:
-    return sim.node()
-
-
-@pytest.fixture(params=["near", "far"])
-def other(sim: Simulation, one: Node, request: pytest.FixtureRequest) -> Node:
-    """The node of the process that is looked at."""
-    return one if request.param == "near" else sim.node()
 
 
 def test_an_idle_process_is_idle(sim, one, other):

@@ -61,17 +61,6 @@ class Asker(Process):
         return await asyncio.gather(ask(), ask())
 
 
-@pytest.fixture
-def one(sim: Simulation) -> Node:
-    return sim.node()
-
-
-@pytest.fixture(params=["near", "far"])
-def other(sim: Simulation, one: Node, request: pytest.FixtureRequest) -> Node:
-    """The node of those that are killed."""
-    return one if request.param == "near" else sim.node()
-
-
 def missed(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what was logged of failures that nobody has looked at."""
     gc.collect()

@@ -38,17 +38,6 @@ class Till(Process):
         runtime.send_after(seconds, whom.note, what)
 
 
-@pytest.fixture
-def one(sim: Simulation) -> Node:
-    return sim.node()
-
-
-@pytest.fixture(params=["near", "far"])
-def other(sim: Simulation, one: Node, request: pytest.FixtureRequest) -> Node:
-    """The node of the target."""
-    return one if request.param == "near" else sim.node()
-
-
 def spawn(sim: Simulation, one: Node, where: Node) -> Till:
     return sim.run(one, lambda: runtime.spawn(Till, sp_dest=where.address))
 

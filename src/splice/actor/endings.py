@@ -156,9 +156,8 @@ def bury(cell: Cell, message: Promise, sender: Cell | None = None) -> None:
         return
     if type(message) is Tell:
         message.look()  # noted here, and not once more when its promise is let go
-    if (
-        cell.scheduler.is_retiring
-    ):  # a node that is shut down leaves mail behind by the way
+    # a node that is shut down leaves mail behind by the way
+    if cell.scheduler.is_retiring:
         return
     name = message.handler.name  # type: ignore[union-attr]
     note(cell, name, error, sender, is_told=is_told)

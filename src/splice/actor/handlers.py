@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from greenlet import getcurrent
 
+from splice.actor.cleaning import hook_of
 from splice.actor.context import Worker, context_of
 from splice.actor.endings import answer, bury, failed, is_fatal, note_late, report
 from splice.actor.promise import PENDING, Promise
@@ -226,7 +227,7 @@ def finished(
     if error is None:
         if message.state == PENDING:
             message.settle(value)
-    elif is_fatal(cell, error) and hasattr(type(cell.object), "sp_terminate"):
+    elif is_fatal(cell, error) and hook_of(type(cell.object)) is not None:
         cell.put_first(Promise(cell, _FAIL, (message, error)))
     else:
         failed(cell, message, error)

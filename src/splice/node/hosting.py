@@ -55,7 +55,10 @@ class NodeThread:
         """Wait until the thread has ended; False when that took longer than `timeout` seconds."""
         if threading.current_thread() is self._thread:
             return True
-        return self._over.wait(timeout)
+        if not self._over.wait(timeout):
+            return False
+        self._thread.join()  # that is all it had to do
+        return True
 
     def _live(self) -> None:
         try:

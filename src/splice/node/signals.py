@@ -307,10 +307,8 @@ class Signals:
         if name == "link" and ties.parting.get((resource, source)) is not None:
             return  # from before, also to a later process of a plain name
         take = self._take_link if name == "link" else self._take_monitor
-        waiting, key = (
-            ties.waiting,
-            (name, addressee_of(resource), addressee_of(source)),
-        )
+        waiting = ties.waiting
+        key = name, addressee_of(resource), addressee_of(source)
 
         def again() -> None:
             if key in waiting:  # else it was taken back, or its node is lost
